@@ -1,0 +1,76 @@
+"""What can go wrong, as sentences for the user.
+
+LayerDiffuseError            shown as it is: what is wrong, what to do
+  UnsupportedBaseModel       the method needs an SDXL checkpoint, the loaded one is SD1.5
+  UnsupportedMethod          the method cannot run (here, yet, or with this checkpoint)
+  BadSetting                 a value outside its range, an unknown method name
+  MissingPicture             the method needs a background picture
+  BadPicture                 what was given for a picture is none
+  WeightsError               a weight file of models/layer_model
+    DownloadFailed           it is not there and could not be fetched
+    WrongWeights             it is there and holds something else
+  IncompatibleHost           this WebUI lacks something that the job needs
+  GenerationFailed           something broke inside; the message names it
+"""
+
+from __future__ import annotations
+
+
+class LayerDiffuseError(Exception):
+    """A sentence for the user. `status_code` and `detail` are what a web API answers with.
+
+    Hosts turn an exception into a JSON answer from its instance attributes, so both are set there.
+    """
+
+    status = 422
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.detail = message
+        self.status_code = self.status
+
+
+class UnsupportedBaseModel(LayerDiffuseError):
+    """The loaded checkpoint is of another family than the method."""
+
+
+class UnsupportedMethod(LayerDiffuseError):
+    """The method exists but cannot run."""
+
+
+class BadSetting(LayerDiffuseError):
+    """A setting has a value that means nothing."""
+
+
+class MissingPicture(LayerDiffuseError):
+    """A picture that the method needs was not given."""
+
+
+class BadPicture(LayerDiffuseError):
+    """A value that should be a picture is not one."""
+
+
+class WeightsError(LayerDiffuseError):
+    """Something is wrong with a weight file."""
+
+    status = 500
+
+
+class DownloadFailed(WeightsError):
+    """A weight file is missing and could not be fetched."""
+
+
+class WrongWeights(WeightsError):
+    """A weight file holds something else than its name says."""
+
+
+class IncompatibleHost(LayerDiffuseError):
+    """The WebUI lacks something that the job needs."""
+
+    status = 500
+
+
+class GenerationFailed(LayerDiffuseError):
+    """Something failed that should not have; the cause is chained."""
+
+    status = 500

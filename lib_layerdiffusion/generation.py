@@ -1,0 +1,167 @@
+"""One generation: settings and a host, from the checks before sampling to the decoded picture."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lib_layerdiffusion import layer_patch, weights
+from lib_layerdiffusion.errors import UnsupportedBaseModel, UnsupportedMethod, WrongWeights
+from lib_layerdiffusion.hosts.base import Host, Job
+from lib_layerdiffusion.images import Uint8Image, condition_rgb, preview, to_uint8
+from lib_layerdiffusion.methods import Injection, Layer, WeightFile
+from lib_layerdiffusion.models.transparency import TransparencyDecoder, TransparencyEncoder
+from lib_layerdiffusion.settings import Settings
+from lib_layerdiffusion.transparency import LATENT_SCALE, decode_rgba, encode_offset
+
+logger = logging.getLogger("layerdiffuse")
+
+Resident = Callable[[int], AbstractContextManager[Any]]
+
+
+class Networks:
+    """The transparency networks in use, one per weight file, noticed when the file is replaced.
+
+    Families have files of their own, so one family's network never serves another.
+    """
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._kept: dict[WeightFile, tuple[str, Resident]] = {}
+
+    def get(self, file: WeightFile, build: Callable[[Mapping[str, Tensor]], nn.Module]) -> Resident:
+        """Return the host's handle of the network, loading the file if needed. Raises WeightsError."""
+        path = weights.ensure(file, self._host.models_dir())
+        identity = weights.identity(path)
+        kept = self._kept.get(file)
+        if kept is None or kept[0] != identity:
+            self._kept.pop(file, None)
+            network = weights.build(path, build).eval().requires_grad_(False)
+            kept = identity, self._host.adopt(network)
+            self._kept[file] = kept
+        return kept[1]
+
+
+class Generation:
+    """What one job does to its UNet and its pictures. Every method may raise LayerDiffuseError."""
+
+    def __init__(self, host: Host, networks: Networks, settings: Settings) -> None:
+        self.host = host
+        self.settings = settings
+        self.method = settings.method
+        self._networks = networks
+        self._conditions: dict[tuple[Layer, int, int], Tensor] = {}
+
+    def prepare(self, p: Job, encodes_pictures: bool) -> None:
+        """Check everything that can be checked before sampling, and fetch and load what will be needed.
+
+        `encodes_pictures`: the job starts from RGBA pictures (img2img). Changes nothing of the host's.
+        """
+        self.settings.require_pictures()
+        self._check_base_model(p)
+        weights.ensure(self.method.weights, self.host.models_dir())
+        self._check_weights(p)
+        if self.method.decodes_alpha:
+            self._decoder()
+            if encodes_pictures:
+                self._encoder()
+
+    def _check_base_model(self, p: Job) -> None:
+        base, family = self.host.base_model(p), self.method.family
+        if base.family != family.key:
+            raise UnsupportedBaseModel(
+                f'"{self.method.label}" needs an {family.title} checkpoint, but {base.title} is loaded. '
+                f"Select an {family.title} checkpoint or another method."
+            )
+        if family.injection is not Injection.WEIGHT_PATCH:
+            raise UnsupportedMethod(
+                f'"{self.method.label}" is not available yet. Choose an SDXL method with an SDXL checkpoint.'
+            )
+        if base.inpainting and self.method.pictures:
+            raise UnsupportedMethod(
+                f'"{self.method.label}" cannot use the inpainting checkpoint {base.title}: both need the extra '
+                "input channels. Select an ordinary checkpoint."
+            )
+
+    def _check_weights(self, p: Job) -> None:
+        path = weights.locate(self.method.weights, self.host.models_dir())
+        layer_patch.check(
+            weights.shapes(path),
+            self.host.unet_parameters(p),
+            conditions=len(self.method.pictures),
+            filename=path.name,
+            base=self.host.base_model(p).title,
+        )
+
+    def _encoder(self) -> Resident:
+        return self._networks.get(self.method.family.encoder, TransparencyEncoder.from_state_dict)
+
+    def _decoder(self) -> Resident:
+        return self._networks.get(self.method.family.decoder, TransparencyDecoder.from_state_dict)
+
+    def patch(self, p: Job, height: int, width: int) -> None:
+        """Give the coming sampling, of latents [B, 4, height, width], a patched clone of its UNet.
+
+        Hosts may ask twice for one sampling; a UNet that is already ours stays as it is.
+        """
+        host, settings = self.host, self.settings
+        original = host.unet(p)
+        if host.is_ours(original) or settings.weight == 0 or settings.ending_step == 0:
+            return
+        # a highres pass may sample with another checkpoint than the first
+        self._check_base_model(p)
+        self._check_weights(p)
+        path = weights.locate(self.method.weights, host.models_dir())
+        patches = layer_patch.parse(weights.read(path), path.name)
+        unet = host.clone(original)
+        matched = host.patch_weights(unet, weights.identity(path), patches, settings.weight)
+        if matched != len(patches):
+            raise WrongWeights(
+                f"Only {matched} of the {len(patches)} patches in {path.name} found their place in the model."
+            )
+        concat = self._condition(p, height, width) if self.method.pictures else None
+        host.condition(p, unet, original, concat, settings.ending_step)
+        host.mark(unet)
+        host.install(p, unet)
+        logger.info("%s: patched %d parameters, weight %g", self.method.label, matched, settings.weight)
+
+    def _condition(self, p: Job, height: int, width: int) -> Tensor:
+        """Latents of the condition pictures joined by channel, [1, 4n, height, width], sampler space."""
+        latents = []
+        for layer in self.method.pictures:
+            key = layer, height, width
+            if key not in self._conditions:
+                rgb = condition_rgb(
+                    self.settings.pictures[layer],
+                    self.settings.resize_mode,
+                    height * LATENT_SCALE,
+                    width * LATENT_SCALE,
+                )
+                # the mean, not a sample: the same request gives the same picture
+                mean = self.host.posterior(p, torch.from_numpy(rgb)[None]).mean
+                self._conditions[key] = self.host.to_sampler(p, mean)
+            latents.append(self._conditions[key])
+        return torch.cat(latents, dim=1)
+
+    def offset(self, rgba: Uint8Image) -> Tensor:
+        """Return the latent offset of RGBA uint8 [H, W, 4]: float32 [1, 4, ceil(H/8), ceil(W/8)]."""
+        height, width = rgba.shape[:2]
+        # the widest pair of activations: 32 channels in, 32 out, at full size
+        with torch.inference_mode(), self._encoder()(height * width * 64) as encoder:
+            return encode_offset(encoder, rgba)
+
+    def decode(self, p: Job, latent: Tensor, picture: Uint8Image) -> tuple[Uint8Image, Uint8Image]:
+        """Return (RGBA uint8 [H, W, 4], RGB preview uint8 [H, W, 3]) of a finished picture.
+
+        latent [4, h, w] in sampler space, picture RGB uint8 [H, W, 3].
+        """
+        height, width = picture.shape[:2]
+        # per pixel: skips and working set of one pass, and the eight results
+        with torch.inference_mode(), self._decoder()(height * width * (512 + 8 * 4 * 2)) as decoder:
+            rgba = decode_rgba(decoder, self.host.to_vae(p, latent[None])[0], picture)
+        return to_uint8(rgba), preview(rgba)

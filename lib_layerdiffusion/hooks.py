@@ -1,0 +1,277 @@
+"""What happens at each hook of a WebUI job, from the checks to the delivered pictures.
+
+A job is one run of the host's `process_images`. Its state hangs on the host's processing object `p`, so a
+copied or reused `p` starts anew.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lib_layerdiffusion.errors import GenerationFailed, LayerDiffuseError
+from lib_layerdiffusion.generation import Generation, Networks
+from lib_layerdiffusion.hosts.base import EncodePixels, Host, Job
+from lib_layerdiffusion.images import blend, preview
+from lib_layerdiffusion.pictures import flatten, to_rgba
+from lib_layerdiffusion.settings import Settings
+from lib_layerdiffusion.transparency import add_offset
+
+logger = logging.getLogger("layerdiffuse")
+
+STATE = "_layerdiffuse"
+PREVIEW = "layerdiffuse_preview"
+INFOTEXT_PREFIX = "layerdiffusion_"
+LATENT_UPSCALE = 3
+"""The host's resize mode that leaves init images at their own size."""
+
+T = TypeVar("T")
+
+
+class JobState:
+    """One run: its generation, the latents of each batch, the init pictures, what inpainting needs."""
+
+    def __init__(self, p: Job, generation: Generation) -> None:
+        self.p = p
+        self.generation = generation
+        self.latents: dict[int, Tensor] = {}
+        self.init_pictures: list[Image.Image] = []
+        self.overlay_mask: Image.Image | None = None
+        self.before_overlay: Image.Image | None = None
+
+
+class Undeliverable:
+    """Stands in for a picture that could not be made; whoever touches it gets the error.
+
+    Hosts swallow what a hook raises, and would deliver the ordinary picture instead.
+    """
+
+    def __init__(self, error: LayerDiffuseError) -> None:
+        object.__setattr__(self, "_error", error)
+
+    def __getattr__(self, name: str) -> Any:
+        raise object.__getattribute__(self, "_error")
+
+
+class Hooks:
+    """The hooks of one script object. None of them raises."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.networks = Networks(host)
+
+    # --- before sampling
+    def process(self, p: Job, args: Sequence[Any]) -> None:
+        """Check the job and prepare it; what is wrong ends it before sampling."""
+        self._forget(p)
+        try:
+            settings = Settings.from_args(args)
+            if not settings.enabled:
+                return
+            generation = Generation(self.host, self.networks, settings)
+            encodes = settings.method.decodes_alpha and bool(getattr(p, "init_images", None))
+            generation.prepare(p, encodes)
+            state = JobState(p, generation)
+            setattr(p, STATE, state)
+            p.extra_generation_params.update(settings.infotext())
+            if encodes:
+                self._encode_init_pictures(p, state)
+        except Exception as error:
+            self.host.fail(p, _for_user(error, "preparing"))
+
+    def before_sampling(self, p: Job, x: Tensor) -> None:
+        """Patch the UNet for the coming pass over latents like `x` [B, 4, h, w]."""
+        state = _state(p)
+        if state is None:
+            return
+        try:
+            state.generation.patch(p, *x.shape[-2:])
+            self._catch_highres_latents(p, state)
+        except Exception as error:
+            unet = self.host.clone(self.host.unet(p))
+            self.host.break_sampling(unet, _for_user(error, "patching the model"))
+            self.host.install(p, unet)
+
+    def _catch_highres_latents(self, p: Job, state: JobState) -> None:
+        # after a highres pass the host hands out decoded pixels where latents are expected
+        if not getattr(p, "is_hr_pass", False):
+            return
+        sample = p.sampler.sample_img2img
+
+        def sample_and_keep(*args: Any, **kwargs: Any) -> Tensor:
+            latents = sample(*args, **kwargs)
+            state.latents[p.iteration] = latents.detach()
+            return latents
+
+        p.sampler.sample_img2img = sample_and_keep
+
+    # --- img2img
+    def _encode_init_pictures(self, p: Job, state: JobState) -> None:
+        """Wrap the next `p.init`: init pictures are shown to it on grey, and encoded with their offset."""
+        original = p.init
+
+        def init(*args: Any, **kwargs: Any) -> Any:
+            p.__dict__.pop("init", None)
+            given = p.init_images
+            state.init_pictures = [to_rgba(picture) for picture in given]
+            p.init_images = [flatten(picture) for picture in state.init_pictures]
+            try:
+                with (
+                    self.host.option("sd_vae_encode_method", "Full"),
+                    self.host.encode_with(p, self._encoder_for(p, state)),
+                ):
+                    return original(*args, **kwargs)
+            finally:
+                p.init_images = given
+
+        p.init = init
+
+    def _encoder_for(self, p: Job, state: JobState) -> Callable[[EncodePixels, Tensor], Tensor]:
+        pictures = state.init_pictures
+        expected = len(pictures) if len(pictures) > 1 else p.batch_size
+        count = itertools.count()
+        latents: dict[int, Tensor] = {}
+
+        def encode_one(n: int, pixels: Tensor) -> Tensor:
+            picture = n if len(pictures) > 1 else 0
+            if picture not in latents:
+                rgba = self._as_encoded(p, pictures[picture], *pixels.shape[1:3])
+                posterior = self.host.posterior(p, pixels)
+                offset = state.generation.offset(np.array(rgba))
+                latents[picture] = add_offset(posterior.mean, posterior.logvar, offset)
+            return latents[picture]
+
+        def encode(original: EncodePixels, pixels: Tensor) -> Tensor:
+            numbers = [next(count) for _ in pixels]
+            if numbers[-1] >= expected:
+                # an inpainting checkpoint's masked picture
+                return original(pixels)
+            return torch.cat([encode_one(n, one[None]) for n, one in zip(numbers, pixels, strict=True)])
+
+        return encode
+
+    def _as_encoded(self, p: Job, picture: Image.Image, height: int, width: int) -> Image.Image:
+        """Return the RGBA picture with the geometry that the host gave the one it encodes."""
+        resize, region = self.host.resize_init_image, _crop_region(p)
+        if region is not None:
+            picture = resize(2, picture.crop(region), p.width, p.height)
+        elif p.resize_mode != LATENT_UPSCALE:
+            picture = resize(p.resize_mode, picture, p.width, p.height)
+        return picture if picture.size == (width, height) else resize(0, picture, width, height)
+
+    # --- after sampling
+    def post_sample(self, p: Job, samples: Any) -> None:
+        """Keep a batch's final latents [B, 4, h, w]; decoded highres results are not latents and are ignored."""
+        state = _state(p)
+        if state is not None and isinstance(samples, Tensor) and not getattr(samples, "already_decoded", False):
+            state.latents[p.iteration] = samples.detach()
+
+    def postprocess_image(self, p: Job, picture: Image.Image) -> None:
+        """Keep the picture as it is before the host lays the original over it."""
+        state = _state(p)
+        if state is not None:
+            state.before_overlay, state.overlay_mask = picture, None
+
+    def postprocess_maskoverlay(self, p: Job, mask: Image.Image | None, overlay: Image.Image | None) -> None:
+        """Keep the mask if the host is going to lay the original over the picture."""
+        state = _state(p)
+        if state is not None:
+            state.overlay_mask = mask if overlay is not None else None
+
+    def deliver(self, p: Job, picture: Image.Image) -> Any:
+        """Return what the host shall save and show for a finished picture: RGBA where the method decodes."""
+        state = _state(p)
+        if state is None or not self._is_decoded(p, state):
+            return picture
+        try:
+            return self._decode(p, state, picture)
+        except Exception as error:
+            return Undeliverable(_for_user(error, "decoding the transparency"))
+
+    def _is_decoded(self, p: Job, state: JobState) -> bool:
+        method = state.generation.method
+        return method.decodes_alpha and p.batch_index % method.frames == 0
+
+    def _decode(self, p: Job, state: JobState, picture: Image.Image) -> Image.Image:
+        latents = state.latents.get(p.iteration)
+        if latents is None or p.batch_index >= len(latents):
+            raise GenerationFailed(
+                "LayerDiffuse has no latent for this picture; another extension replaced the sampling. "
+                "Disable it and generate again."
+            )
+        mask = state.overlay_mask
+        source = picture if mask is None or state.before_overlay is None else state.before_overlay
+        rgba, over_board = state.generation.decode(p, latents[p.batch_index], np.array(source.convert("RGB")))
+        result, shown = Image.fromarray(rgba), Image.fromarray(over_board)
+        if mask is not None and state.init_pictures:
+            result = self._inpaint(p, state, result, mask)
+            shown = Image.fromarray(preview(np.asarray(result, np.float32) / np.float32(255)))
+        setattr(shown, PREVIEW, True)
+        # a list of its own: copies of `p` share the list they were copied with
+        p.extra_result_images = [*p.extra_result_images, shown]
+        self.host.keep_alpha(result)
+        return result
+
+    def _inpaint(self, p: Job, state: JobState, result: Image.Image, mask: Image.Image) -> Image.Image:
+        """Return the original where the mask is black, the result where it is white."""
+        pictures, resize = state.init_pictures, self.host.resize_init_image
+        original = pictures[p.batch_index if len(pictures) > 1 else 0]
+        region = _crop_region(p)
+        if region is not None:
+            left, top, right, bottom = region
+            canvas = Image.new("RGBA", original.size)
+            canvas.paste(resize(1, result, right - left, bottom - top), (left, top))
+            result = canvas
+        elif original.size != result.size:
+            mode = 0 if p.resize_mode == LATENT_UPSCALE else p.resize_mode
+            original = resize(mode, original, *result.size)
+        mask = mask.convert("L").resize(result.size)
+        return Image.fromarray(blend(np.array(result), np.array(original), np.array(mask)))
+
+    def finish(self, p: Job, processed: Any) -> None:
+        """Give every extra picture an infotext, as the host's Save button needs one per picture; forget the job."""
+        state = _state(p)
+        if state is not None:
+            missing = len(processed.images) + len(processed.extra_images) - len(processed.infotexts)
+            processed.infotexts = [*processed.infotexts, *[processed.info] * missing]
+            delattr(p, STATE)
+
+    def _forget(self, p: Job) -> None:
+        """Remove what an earlier run left on this processing object, or on the one it was copied from."""
+        p.__dict__.pop(STATE, None)
+        p.extra_result_images = [i for i in p.extra_result_images if not hasattr(i, PREVIEW)]
+        p.extra_generation_params = {
+            key: value for key, value in p.extra_generation_params.items() if not key.startswith(INFOTEXT_PREFIX)
+        }
+
+
+def _state(p: Job) -> JobState | None:
+    state = getattr(p, STATE, None)
+    return state if state is not None and state.p is p else None
+
+
+def _crop_region(p: Job) -> tuple[int, int, int, int] | None:
+    """Return (left, top, right, bottom) where only the masked part of the picture is generated."""
+    if getattr(p, "image_mask", None) is None or not p.inpaint_full_res or p.paste_to is None:
+        return None
+    left, top, width, height = p.paste_to
+    return left, top, left + width, top + height
+
+
+def _for_user(error: Exception, doing: str) -> LayerDiffuseError:
+    if isinstance(error, LayerDiffuseError):
+        logger.error("%s", error)
+        return error
+    logger.exception("failed while %s", doing)
+    failed = GenerationFailed(
+        f"LayerDiffuse failed while {doing} ({type(error).__name__}: {error}). The console has the details."
+    )
+    failed.__cause__ = error
+    return failed

@@ -1,0 +1,158 @@
+"""What the core needs of a WebUI: one protocol, implemented once per host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+
+from PIL import Image
+from torch import Tensor, nn
+
+from lib_layerdiffusion.errors import LayerDiffuseError
+from lib_layerdiffusion.layer_patch import Patch, Shape
+
+Network = TypeVar("Network", bound=nn.Module)
+
+Unet = Any
+"""A host's model patcher. The core passes it back and forth and never looks inside."""
+
+Job = Any
+"""A host's processing object, `p` in its hooks."""
+
+EncodePixels = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """The loaded checkpoint: a family key ("sdxl", "sd15") or "" for others, and a title for messages."""
+
+    family: str
+    title: str
+    inpainting: bool = False
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """What the VAE's encoder says of a picture, in VAE space: two tensors [B, 4, h, w], float32."""
+
+    mean: Tensor
+    logvar: Tensor
+
+
+class Host(Protocol):
+    """Shapes: pixels [B, H, W, 3] in [0, 1]; latents [B, 4, h, w].
+
+    VAE space is what the VAE's decoder takes, sampler space what the UNet takes: VAE space times the
+    model's scaling factor.
+    """
+
+    name: str
+
+    # --- surroundings
+    def models_dir(self) -> Path:
+        """The folder that holds the host's model folders."""
+        ...
+
+    def base_model(self, p: Job) -> BaseModel: ...
+
+    def fail(self, p: Job, error: LayerDiffuseError) -> None:
+        """Before sampling: make the job end with this error, visible in page and API."""
+        ...
+
+    def option(self, name: str, value: Any) -> AbstractContextManager[None]:
+        """Set a host option for the duration of a block; one that the host lacks is ignored."""
+        ...
+
+    # --- UNet
+    def unet_parameters(self, p: Job) -> Mapping[str, Shape | None]:
+        """Names and shapes of the unpatched UNet's parameters; None where the stored shape is not the layer's."""
+        ...
+
+    def unet(self, p: Job) -> Unet:
+        """The patcher that the next sampling will use."""
+        ...
+
+    def clone(self, unet: Unet) -> Unet: ...
+
+    def install(self, p: Job, unet: Unet) -> None:
+        """Make the next sampling use this patcher; the host forgets it afterwards."""
+        ...
+
+    def is_ours(self, unet: Unet) -> bool:
+        """True for a patcher that `mark` was called on, and its clones."""
+        ...
+
+    def mark(self, unet: Unet) -> None: ...
+
+    def patch_weights(self, unet: Unet, identity: str, patches: Mapping[str, Patch], strength: float) -> int:
+        """Register weight patches; return how many found their parameter. `identity` names their content."""
+        ...
+
+    def condition(self, p: Job, unet: Unet, original: Unet, concat: Tensor | None, ending_step: float) -> None:
+        """Say what happens at each step of sampling with `unet`.
+
+        `concat` [1, 4n, h, w] (sampler space) joins the UNet's input by channel, for any batch, cond and
+        uncond. Where sigma is below that of `ending_step` (0..1, a fraction of the schedule's timesteps),
+        `original` samples instead, without it.
+        """
+        ...
+
+    def break_sampling(self, unet: Unet, error: LayerDiffuseError) -> None:
+        """Make sampling with this patcher raise the error: what a hook raises is swallowed by hosts."""
+        ...
+
+    # --- VAE
+    def posterior(self, p: Job, pixels: Tensor) -> Posterior: ...
+
+    def to_sampler(self, p: Job, latent: Tensor) -> Tensor:
+        """VAE space -> sampler space."""
+        ...
+
+    def to_vae(self, p: Job, latent: Tensor) -> Tensor:
+        """Sampler space -> VAE space."""
+        ...
+
+    def encode_with(
+        self, p: Job, encode: Callable[[EncodePixels, Tensor], Tensor]
+    ) -> AbstractContextManager[None]:
+        """Within the block, VAE encodes of `p` go through `encode(original, pixels)` -> VAE-space latent."""
+        ...
+
+    # --- pictures
+    def resize_init_image(self, mode: int, image: Image.Image, width: int, height: int) -> Image.Image:
+        """Resize an RGBA init image as the host does: 0 stretch, 1 crop, 2 fill. Keeps alpha."""
+        ...
+
+    def keep_alpha(self, picture: Image.Image) -> None:
+        """Remember that this picture's transparency must survive saving, showing and sending."""
+        ...
+
+    def app_started(self, demo: Any, app: Any) -> None:
+        """Host callback: page and API exist."""
+        ...
+
+    def before_image_saved(self, params: Any) -> None:
+        """Host callback: `params.image` is about to be written to `params.filename`."""
+        ...
+
+    # --- networks of our own
+    def adopt(self, network: Network) -> Callable[[int], AbstractContextManager[Network]]:
+        """Put the network under the host's memory manager, in the dtype that suits its device.
+
+        Returns `resident(values)`: within its block the network is on the compute device, with room beside
+        it for that many values of its dtype.
+        """
+        ...
+
+    # --- page
+    def image_input(self, label: str, elem_id: str) -> Any:
+        """A picture upload that keeps alpha, as a component of the page."""
+        ...
+
+    def accordion(self, label: str, elem_id: str) -> Any:
+        """A context manager that is the panel and, as a component, its Enabled value."""
+        ...

@@ -1,0 +1,83 @@
+"""Keeps the transparency of our pictures through everything Forge does with a finished picture.
+
+What endangers it: the "stealth infotext" writer, on by default, sets alpha to 255 in place before a PNG is
+saved, so the gallery's copy is opaque too; JPEG and WebP are written without alpha, and so is the answer of
+the web API when one of them is the image format. Pictures that are not ours are left alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import io
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, PngImagePlugin
+
+MARK = "layerdiffuse_alpha"
+INFOTEXT = "layerdiffusion_enabled: True"
+WITH_ALPHA = frozenset({".png", ".avif", ".jxl", ".heif"})
+
+
+def mark(picture: Image.Image) -> None:
+    setattr(picture, MARK, True)
+
+
+def is_ours(picture: Image.Image, infotext: str | None = None) -> bool:
+    """True for a picture with real transparency that we made, also after it was saved and read again."""
+    if getattr(picture, "mode", None) != "RGBA" or picture.getextrema()[3][0] == 255:
+        return False
+    text = infotext if infotext is not None else picture.info.get("parameters", "")
+    return hasattr(picture, MARK) or (isinstance(text, str) and INFOTEXT in text)
+
+
+def install() -> None:
+    """Wrap the host's writers, once per process. Call when the host's modules are loaded."""
+    from modules import stealth_infotext
+
+    _wrap(stealth_infotext, "add_stealth_pnginfo", _skip_ours)
+    api = sys.modules.get("modules.api.api")
+    if api is not None:
+        _wrap(api, "encode_pil_to_base64", _send_ours_as_png)
+
+
+def before_image_saved(params: Any) -> None:
+    """Host callback: give a file of ours that was going to lose its alpha the format PNG."""
+    path = Path(params.filename)
+    if path.suffix.lower() not in WITH_ALPHA and is_ours(params.image, (params.pnginfo or {}).get("parameters")):
+        params.filename = str(path.with_suffix(".png"))
+
+
+def _wrap(module: Any, name: str, wrapper: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    function = getattr(module, name, None)
+    # scripts are loaded again when the page is reloaded; the host's modules are not
+    if function is not None and not hasattr(function, MARK):
+        wrapped = functools.wraps(function)(wrapper(function))
+        setattr(wrapped, MARK, True)
+        setattr(module, name, wrapped)
+
+
+def _skip_ours(write: Callable[[Any], None]) -> Callable[[Any], None]:
+    def add_stealth_pnginfo(params: Any) -> None:
+        if not is_ours(params.image, (params.pnginfo or {}).get("parameters")):
+            write(params)
+
+    return add_stealth_pnginfo
+
+
+def _send_ours_as_png(encode: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def encode_pil_to_base64(image: Any) -> Any:
+        if not isinstance(image, Image.Image) or not is_ours(image):
+            return encode(image)
+        metadata = PngImagePlugin.PngInfo()
+        for key, value in image.info.items():
+            if isinstance(key, str) and isinstance(value, str):
+                metadata.add_text(key, value)
+        buffer = io.BytesIO()
+        image.save(buffer, format="PNG", pnginfo=metadata)
+        return base64.b64encode(buffer.getvalue())
+
+    return encode_pil_to_base64

@@ -1,0 +1,1 @@
+"""The networks, each written once in the order of its weight file."""

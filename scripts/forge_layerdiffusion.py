@@ -1,0 +1,81 @@
+"""LayerDiffuse in the WebUI: hands every hook of the host to the library."""
+
+import logging
+from pathlib import Path
+
+import lib_layerdiffusion
+from lib_layerdiffusion import hooks, hosts, ui
+from lib_layerdiffusion.errors import IncompatibleHost
+from modules import script_callbacks, scripts
+
+logger = logging.getLogger("layerdiffuse")
+
+
+def find_host():
+    """Return the adapter of this WebUI. Raises IncompatibleHost."""
+    here, found = Path(__file__).resolve().parents[1], Path(lib_layerdiffusion.__file__).resolve().parents[1]
+    if here != found:
+        raise IncompatibleHost(
+            f"LayerDiffuse in {here} is switched off: the extension in {found} provides the same package. "
+            "Disable one of the two on the Extensions tab and restart."
+        )
+    return hosts.detect()
+
+
+class LayerDiffuse(scripts.Script):
+    """The AlwaysVisible script, one object per tab. `handlers` is None where it cannot run."""
+
+    handlers = None
+    problem = ""
+
+    def title(self):
+        return ui.TITLE
+
+    def show(self, is_img2img):
+        return scripts.AlwaysVisible
+
+    def ui(self, is_img2img):
+        if self.handlers is None:
+            return ui.explain(self.problem)
+        panel = ui.build(self.handlers.host, self.elem_id)
+        self.infotext_fields = panel.paste_fields
+        self.paste_field_names = [key for _, key in panel.paste_fields if isinstance(key, str)]
+        return panel.controls
+
+    def process(self, p, *args):
+        if self.handlers:
+            self.handlers.process(p, args)
+
+    def process_before_every_sampling(self, p, *args, **kwargs):
+        if self.handlers:
+            self.handlers.before_sampling(p, kwargs["x"])
+
+    def post_sample(self, p, ps, *args):
+        if self.handlers:
+            self.handlers.post_sample(p, ps.samples)
+
+    def postprocess_image(self, p, pp, *args):
+        if self.handlers:
+            self.handlers.postprocess_image(p, pp.image)
+
+    def postprocess_maskoverlay(self, p, ppmo, *args):
+        if self.handlers:
+            self.handlers.postprocess_maskoverlay(p, ppmo.mask_for_overlay, ppmo.overlay_image)
+
+    def postprocess_image_after_composite(self, p, pp, *args):
+        if self.handlers:
+            pp.image = self.handlers.deliver(p, pp.image)
+
+    def postprocess(self, p, processed, *args):
+        if self.handlers:
+            self.handlers.finish(p, processed)
+
+
+try:
+    LayerDiffuse.handlers = hooks.Hooks(find_host())
+except IncompatibleHost as error:
+    LayerDiffuse.problem = str(error)
+    logger.error("%s", error)
+else:
+    script_callbacks.on_app_started(LayerDiffuse.handlers.host.app_started)
+    script_callbacks.on_before_image_saved(LayerDiffuse.handlers.host.before_image_saved)
