@@ -84,8 +84,8 @@ class Generation:
             )
         if base.inpainting and self.method.pictures:
             raise UnsupportedMethod(
-                f'"{self.method.label}" cannot use the inpainting checkpoint {base.title}: both need the extra '
-                "input channels. Select an ordinary checkpoint."
+                f'"{self.method.label}" cannot use the inpainting checkpoint {base.title}: both need the '
+                "extra input channels. Select an ordinary checkpoint."
             )
 
     def _check_weights(self, p: Job) -> None:

@@ -168,9 +168,13 @@ class Hooks:
 
     # --- after sampling
     def post_sample(self, p: Job, samples: Any) -> None:
-        """Keep a batch's final latents [B, 4, h, w]; decoded highres results are not latents and are ignored."""
+        """Keep a batch's final latents [B, 4, h, w]; decoded highres results are no latents."""
         state = _state(p)
-        if state is not None and isinstance(samples, Tensor) and not getattr(samples, "already_decoded", False):
+        if (
+            state is not None
+            and isinstance(samples, Tensor)
+            and not getattr(samples, "already_decoded", False)
+        ):
             state.latents[p.iteration] = samples.detach()
 
     def postprocess_image(self, p: Job, picture: Image.Image) -> None:
@@ -236,7 +240,7 @@ class Hooks:
         return Image.fromarray(blend(np.array(result), np.array(original), np.array(mask)))
 
     def finish(self, p: Job, processed: Any) -> None:
-        """Give every extra picture an infotext, as the host's Save button needs one per picture; forget the job."""
+        """Forget the job; give every extra picture an infotext, as the host's Save button needs one each."""
         state = _state(p)
         if state is not None:
             missing = len(processed.images) + len(processed.extra_images) - len(processed.infotexts)
@@ -248,7 +252,9 @@ class Hooks:
         p.__dict__.pop(STATE, None)
         p.extra_result_images = [i for i in p.extra_result_images if not hasattr(i, PREVIEW)]
         p.extra_generation_params = {
-            key: value for key, value in p.extra_generation_params.items() if not key.startswith(INFOTEXT_PREFIX)
+            key: value
+            for key, value in p.extra_generation_params.items()
+            if not key.startswith(INFOTEXT_PREFIX)
         }
 
 

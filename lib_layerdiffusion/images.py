@@ -31,7 +31,7 @@ def flatten_on_grey(rgba: Uint8Image) -> FloatImage:
 
 
 def resize(image: FloatImage, height: int, width: int) -> FloatImage:
-    """Resize [H, W, C]: INTER_AREA if the area shrinks, Lanczos otherwise. Lanczos overshoots its input's range."""
+    """Resize [H, W, C]: INTER_AREA if the area shrinks, else Lanczos, which overshoots the input's range."""
     height, width = max(1, height), max(1, width)
     if image.shape[:2] == (height, width):
         return image
@@ -82,16 +82,17 @@ def pad_colour(rgba: Uint8Image) -> FloatImage:
     levels = [(colour, alpha)]
     while min(colour.shape[:2]) != 1:
         size = int(colour.shape[1] / 1.2), int(colour.shape[0] / 1.2)
-        colour = cv2.resize(colour, size, interpolation=cv2.INTER_AREA)
+        colour = np.asarray(cv2.resize(colour, size, interpolation=cv2.INTER_AREA), np.float32)
         # cv2 drops a trailing channel axis of length 1
-        alpha = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA)[..., None]
+        alpha = np.asarray(cv2.resize(alpha, size, interpolation=cv2.INTER_AREA), np.float32)[..., None]
         levels.append((colour, alpha))
     colour, alpha = levels[-1]
-    filled = colour.sum((0, 1), keepdims=True) / np.maximum(alpha.sum((0, 1), keepdims=True), 1e-8)
+    total = np.maximum(alpha.sum((0, 1), keepdims=True), np.float32(1e-8))
+    filled: FloatImage = colour.sum((0, 1), keepdims=True) / total
     for colour, alpha in reversed(levels):
         size = colour.shape[1], colour.shape[0]
-        filled = cv2.resize(filled, size, interpolation=cv2.INTER_LINEAR).reshape(colour.shape)
-        filled = colour + filled * (1 - alpha)
+        below = cv2.resize(filled, size, interpolation=cv2.INTER_LINEAR).reshape(colour.shape)
+        filled = np.asarray(colour + below * (1 - alpha), np.float32)
     return filled
 
 
@@ -110,8 +111,8 @@ def to_uint8(image: FloatImage) -> Uint8Image:
 def preview(rgba_01: FloatImage) -> Uint8Image:
     """Show straight-alpha RGBA [H, W, 4] over the checkerboard: RGB uint8 [H, W, 3]."""
     colour, alpha = rgba_01[..., :3], rgba_01[..., 3:]
-    board = checkerboard(*rgba_01.shape[:2])
-    return to_uint8(colour * alpha + board * (1 - alpha))
+    board = checkerboard(rgba_01.shape[0], rgba_01.shape[1])
+    return to_uint8(np.asarray(colour * alpha + board * (1 - alpha), np.float32))
 
 
 def blend(new: Uint8Image, old: Uint8Image, mask: Uint8Image) -> Uint8Image:

@@ -60,7 +60,7 @@ def _from_array(array: np.ndarray, name: str) -> Uint8Image:
         array = array[..., None]
     if array.ndim != 3 or array.shape[2] not in (1, 2, 3, 4) or 0 in array.shape:
         raise BadPicture(
-            f"The {name} picture is an array of shape {list(array.shape)}; it must be [height, width, 3 or 4]."
+            f"The {name} picture is an array of shape {list(array.shape)}; use [height, width, 3 or 4]."
         )
     if array.dtype.kind == "f":
         if not np.isfinite(array).all():
@@ -88,7 +88,7 @@ def _from_text(text: str, name: str) -> Uint8Image:
             return np.array(to_rgba(ImageOps.exif_transpose(picture)))
     except (binascii.Error, ValueError) as error:
         raise BadPicture(
-            f"The {name} picture is text that is not base64; send the picture file as base64 or as a data URL."
+            f"The {name} picture is text that is not base64; send the file as base64 or as a data URL."
         ) from error
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise BadPicture(f"The {name} picture is not a picture file that can be read: {error}.") from error

@@ -58,7 +58,9 @@ class Settings:
         values = {**dict(ARGUMENTS), **dict(zip(names, args, strict=False))}
         if not _truth(values["enabled"]):
             return cls()
-        pictures = {layer: read_picture(values[f"{short}_image"], layer.value) for layer, short in SHORT.items()}
+        pictures = {
+            layer: read_picture(values[f"{short}_image"], layer.value) for layer, short in SHORT.items()
+        }
         return cls(
             enabled=True,
             method=find_method(str(values["method"])),
@@ -79,7 +81,8 @@ class Settings:
         if missing:
             names = " and a ".join(layer.value for layer in missing)
             raise MissingPicture(
-                f'"{self.method.label}" needs a {names} picture. Add it in the LayerDiffuse panel and generate again.'
+                f'"{self.method.label}" needs a {names} picture. '
+                "Add it in the LayerDiffuse panel and generate again."
             )
 
     def infotext(self) -> dict[str, Any]:
@@ -111,7 +114,9 @@ def _number(value: Any, name: str, low: float, high: float) -> float:
     except (TypeError, ValueError):
         number = math.nan
     if not low <= number <= high:
-        raise BadSetting(f'{name} of LayerDiffuse is "{value}"; it must be a number from {low:g} to {high:g}.')
+        raise BadSetting(
+            f'{name} of LayerDiffuse is "{value}"; it must be a number from {low:g} to {high:g}.'
+        )
     return number
 
 

@@ -17,13 +17,16 @@ from lib_layerdiffusion.settings import ARGUMENTS, STOP_RANGE, WEIGHT_RANGE
 TITLE = "LayerDiffuse"
 LAYER_TITLES = {Layer.FOREGROUND: "Foreground", Layer.BACKGROUND: "Background", Layer.BLENDED: "Blending"}
 
+PasteField = tuple[Any, str | Callable[[dict[str, Any]], Any]]
+"""A control and what fills it from infotext: a key, or a function of all keys; None leaves it alone."""
+
 
 @dataclass(frozen=True)
 class Panel:
     """`controls` in the order of settings.ARGUMENTS; `paste_fields` as the host's infotext_fields."""
 
     controls: list[Any]
-    paste_fields: list[tuple[Any, str | Callable[[dict[str, Any]], Any]]]
+    paste_fields: list[PasteField]
 
 
 def visible(method: Method) -> list[bool]:
@@ -55,7 +58,12 @@ def build(host: Host, elem_id: Callable[[str], str]) -> Panel:
                 boxes.append(box)
         with gr.Row():
             weight = gr.Slider(
-                *WEIGHT_RANGE, value=1.0, step=0.001, label="Weight", visible=shown[3], elem_id=elem_id("weight")
+                *WEIGHT_RANGE,
+                value=1.0,
+                step=0.001,
+                label="Weight",
+                visible=shown[3],
+                elem_id=elem_id("weight"),
             )
             ending_step = gr.Slider(
                 *STOP_RANGE, value=1.0, step=0.001, label="Stop At", elem_id=elem_id("ending_step")
@@ -106,17 +114,20 @@ def _method(name: str) -> Method:
         return DEFAULT_METHOD
 
 
-def _paste_fields(controls: list[Any]) -> list[tuple[Any, str | Callable[[dict[str, Any]], Any]]]:
-    fields: list[tuple[Any, str | Callable[[dict[str, Any]], Any]]] = []
-    for (name, default), control in zip(ARGUMENTS, controls, strict=True):
+def _paste_fields(controls: list[Any]) -> list[PasteField]:
+    def reader(key: str, read: Callable[[str | None], Any]) -> Callable[[dict[str, Any]], Any]:
+        return lambda params: read(params.get(key))
+
+    fields: list[PasteField] = []
+    for (name, _), control in zip(ARGUMENTS, controls, strict=True):
         key = f"layerdiffusion_{name}"
         if name == "enabled":
-            # an infotext without our keys is a picture made without us
-            fields.append((control, lambda params, key=key: params.get(key) == "True"))
+            # an infotext without our keys is of a picture made without us
+            fields.append((control, reader(key, lambda value: value == "True")))
         elif name == "method":
-            fields.append((control, lambda params, key=key: _method(params[key]).label if key in params else None))
+            fields.append((control, reader(key, lambda value: _method(value).label if value else None)))
         elif name.endswith("_prompt"):
-            fields.append((control, lambda params, key=key, default=default: params.get(key, default)))
+            fields.append((control, reader(key, lambda value: value or "")))
         elif name in ("weight", "ending_step", "resize_mode"):
             fields.append((control, key))
     return fields

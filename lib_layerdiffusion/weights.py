@@ -49,8 +49,8 @@ def download(file: WeightFile, path: Path) -> Path:
         cause = f"{type(error).__name__}: {error}".strip().splitlines()[0]
         raise DownloadFailed(
             f"{file.filename}{size} is not in {path.parent} and could not be downloaded from "
-            f"https://huggingface.co/{REPOSITORY} ({cause}). Check the connection and generate again, or put the "
-            "file there yourself."
+            f"https://huggingface.co/{REPOSITORY} ({cause}). Check the connection and generate again, "
+            "or put the file there yourself."
         ) from error
 
 
@@ -65,7 +65,7 @@ def shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """Return name and shape of every tensor, reading only the file's header. Raises WrongWeights."""
     try:
         with safe_open(str(path), framework="pt") as file:
-            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
     except (SafetensorError, OSError) as error:
         raise _unreadable(path, error) from error
 
@@ -86,8 +86,8 @@ def build(path: Path, build_network: Callable[[Mapping[str, Tensor]], T]) -> T:
     except (RuntimeError, KeyError, IndexError) as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise WrongWeights(
-            f"{path.name} in {path.parent} does not hold the network that its name says ({reason}). Replace it by "
-            "the released file of that name, or delete it to have it fetched again."
+            f"{path.name} in {path.parent} does not hold the network that its name says ({reason}). "
+            "Replace it by the released file of that name, or delete it to have it fetched again."
         ) from error
 
 

@@ -2,16 +2,19 @@
 
 import logging
 from pathlib import Path
+from typing import Any
+
+from modules import script_callbacks, scripts
 
 import lib_layerdiffusion
 from lib_layerdiffusion import hooks, hosts, ui
 from lib_layerdiffusion.errors import IncompatibleHost
-from modules import script_callbacks, scripts
+from lib_layerdiffusion.hosts.base import Host
 
 logger = logging.getLogger("layerdiffuse")
 
 
-def find_host():
+def find_host() -> Host:
     """Return the adapter of this WebUI. Raises IncompatibleHost."""
     here, found = Path(__file__).resolve().parents[1], Path(lib_layerdiffusion.__file__).resolve().parents[1]
     if here != found:
@@ -25,16 +28,16 @@ def find_host():
 class LayerDiffuse(scripts.Script):
     """The AlwaysVisible script, one object per tab. `handlers` is None where it cannot run."""
 
-    handlers = None
+    handlers: hooks.Hooks | None = None
     problem = ""
 
-    def title(self):
+    def title(self) -> str:
         return ui.TITLE
 
-    def show(self, is_img2img):
+    def show(self, is_img2img: bool) -> Any:
         return scripts.AlwaysVisible
 
-    def ui(self, is_img2img):
+    def ui(self, is_img2img: bool) -> list[Any]:
         if self.handlers is None:
             return ui.explain(self.problem)
         panel = ui.build(self.handlers.host, self.elem_id)
@@ -42,40 +45,41 @@ class LayerDiffuse(scripts.Script):
         self.paste_field_names = [key for _, key in panel.paste_fields if isinstance(key, str)]
         return panel.controls
 
-    def process(self, p, *args):
+    def process(self, p: Any, *args: Any) -> None:
         if self.handlers:
             self.handlers.process(p, args)
 
-    def process_before_every_sampling(self, p, *args, **kwargs):
+    def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
         if self.handlers:
             self.handlers.before_sampling(p, kwargs["x"])
 
-    def post_sample(self, p, ps, *args):
+    def post_sample(self, p: Any, ps: Any, *args: Any) -> None:
         if self.handlers:
             self.handlers.post_sample(p, ps.samples)
 
-    def postprocess_image(self, p, pp, *args):
+    def postprocess_image(self, p: Any, pp: Any, *args: Any) -> None:
         if self.handlers:
             self.handlers.postprocess_image(p, pp.image)
 
-    def postprocess_maskoverlay(self, p, ppmo, *args):
+    def postprocess_maskoverlay(self, p: Any, ppmo: Any, *args: Any) -> None:
         if self.handlers:
             self.handlers.postprocess_maskoverlay(p, ppmo.mask_for_overlay, ppmo.overlay_image)
 
-    def postprocess_image_after_composite(self, p, pp, *args):
+    def postprocess_image_after_composite(self, p: Any, pp: Any, *args: Any) -> None:
         if self.handlers:
             pp.image = self.handlers.deliver(p, pp.image)
 
-    def postprocess(self, p, processed, *args):
+    def postprocess(self, p: Any, processed: Any, *args: Any) -> None:
         if self.handlers:
             self.handlers.finish(p, processed)
 
 
 try:
-    LayerDiffuse.handlers = hooks.Hooks(find_host())
+    host = find_host()
 except IncompatibleHost as error:
     LayerDiffuse.problem = str(error)
     logger.error("%s", error)
 else:
-    script_callbacks.on_app_started(LayerDiffuse.handlers.host.app_started)
-    script_callbacks.on_before_image_saved(LayerDiffuse.handlers.host.before_image_saved)
+    LayerDiffuse.handlers = hooks.Hooks(host)
+    script_callbacks.on_app_started(host.app_started)
+    script_callbacks.on_before_image_saved(host.before_image_saved)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-
 from PIL import Image
 from torch import Tensor, nn
 
@@ -69,7 +68,7 @@ class Host(Protocol):
 
     # --- UNet
     def unet_parameters(self, p: Job) -> Mapping[str, Shape | None]:
-        """Names and shapes of the unpatched UNet's parameters; None where the stored shape is not the layer's."""
+        """Names and shapes of the unpatched UNet's parameters; None where a weight is stored packed."""
         ...
 
     def unet(self, p: Job) -> Unet:
@@ -92,7 +91,9 @@ class Host(Protocol):
         """Register weight patches; return how many found their parameter. `identity` names their content."""
         ...
 
-    def condition(self, p: Job, unet: Unet, original: Unet, concat: Tensor | None, ending_step: float) -> None:
+    def condition(
+        self, p: Job, unet: Unet, original: Unet, concat: Tensor | None, ending_step: float
+    ) -> None:
         """Say what happens at each step of sampling with `unet`.
 
         `concat` [1, 4n, h, w] (sampler space) joins the UNet's input by channel, for any batch, cond and

@@ -15,18 +15,20 @@ from backend.sampling.condition import Condition
 from backend.sampling.sampling_function import sampling_prepare
 from modules import images, paths, shared
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from lib_layerdiffusion.errors import IncompatibleHost, LayerDiffuseError
 from lib_layerdiffusion.hosts import forge_saving
-from lib_layerdiffusion.hosts.base import BaseModel, EncodePixels, Job, Posterior, Unet
+from lib_layerdiffusion.hosts.base import BaseModel, EncodePixels, Job, Network, Posterior, Unet
 from lib_layerdiffusion.hosts.forge_sampling import StepModifier
 from lib_layerdiffusion.layer_patch import Lora, Patch, Shape
 
 MARK = "layerdiffuse"
 
 if not hasattr(ModelPatcher, "set_model_vae_regulation"):
-    raise IncompatibleHost("LayerDiffuse does not support this kind of Forge yet; it runs on lllyasviel's Forge.")
+    raise IncompatibleHost(
+        "LayerDiffuse does not support this kind of Forge yet; it runs on lllyasviel's Forge."
+    )
 
 
 def _is_quantized(weight: Tensor) -> bool:
@@ -140,7 +142,9 @@ class ForgeHost:
         vae = p.sd_model.forge_objects.vae
         model = vae.first_stage_model
         if not hasattr(model, "encoder") or not hasattr(model, "process_in"):
-            raise IncompatibleHost("LayerDiffuse cannot encode with the selected VAE; select the checkpoint's own.")
+            raise IncompatibleHost(
+                "LayerDiffuse cannot encode with the selected VAE; select the checkpoint's own."
+            )
         x = 2 * pixels.movedim(-1, 1) - 1
         memory_management.load_models_gpu([vae.patcher], vae.memory_used_encode(x.shape, vae.vae_dtype))
         moments = model.encoder(x.to(device=vae.device, dtype=vae.vae_dtype))
@@ -184,13 +188,15 @@ class ForgeHost:
         forge_saving.before_image_saved(params)
 
     # --- networks of our own
-    def adopt(self, network: nn.Module) -> Callable[[int], AbstractContextManager[nn.Module]]:
+    def adopt(self, network: Network) -> Callable[[int], AbstractContextManager[Network]]:
         device, offload = memory_management.get_torch_device(), memory_management.unet_offload_device()
         dtype = torch.float16 if memory_management.should_use_fp16(device) else torch.float32
-        patcher = ModelPatcher(network.to(device=offload, dtype=dtype), load_device=device, offload_device=offload)
+        patcher = ModelPatcher(
+            network.to(device=offload, dtype=dtype), load_device=device, offload_device=offload
+        )
 
         @contextmanager
-        def resident(values: int) -> Iterator[nn.Module]:
+        def resident(values: int) -> Iterator[Network]:
             memory_management.load_models_gpu([patcher], memory_required=values * dtype.itemsize)
             yield patcher.model
 

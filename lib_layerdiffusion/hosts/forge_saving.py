@@ -47,7 +47,9 @@ def install() -> None:
 def before_image_saved(params: Any) -> None:
     """Host callback: give a file of ours that was going to lose its alpha the format PNG."""
     path = Path(params.filename)
-    if path.suffix.lower() not in WITH_ALPHA and is_ours(params.image, (params.pnginfo or {}).get("parameters")):
+    if path.suffix.lower() not in WITH_ALPHA and is_ours(
+        params.image, (params.pnginfo or {}).get("parameters")
+    ):
         params.filename = str(path.with_suffix(".png"))
 
 

@@ -87,7 +87,9 @@ class DownBlock(nn.Module):
         self.resnets = nn.ModuleList(
             [ResnetBlock(in_channels, out_channels), ResnetBlock(out_channels, out_channels)]
         )
-        self.attentions = nn.ModuleList([AttentionBlock(out_channels) for _ in self.resnets] if attention else [])
+        self.attentions = nn.ModuleList(
+            [AttentionBlock(out_channels) for _ in self.resnets] if attention else []
+        )
         self.downsamplers = nn.ModuleList([] if last else [Downsample(out_channels)])
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -115,7 +117,9 @@ class UpBlock(nn.Module):
         self.resnets = nn.ModuleList(
             [ResnetBlock(i + s, out_channels) for i, s in zip(inputs, skip_channels, strict=True)]
         )
-        self.attentions = nn.ModuleList([AttentionBlock(out_channels) for _ in self.resnets] if attention else [])
+        self.attentions = nn.ModuleList(
+            [AttentionBlock(out_channels) for _ in self.resnets] if attention else []
+        )
         self.upsamplers = nn.ModuleList([] if last else [Upsample(out_channels)])
 
     def forward(self, x: Tensor, skips: list[Tensor]) -> Tensor:

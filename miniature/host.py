@@ -1,0 +1,138 @@
+"""`lib_layerdiffusion.hosts.base.Host` over the miniature WebUI, on the CPU in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lib_layerdiffusion.errors import LayerDiffuseError
+from lib_layerdiffusion.hosts.base import BaseModel, EncodePixels, Network, Posterior
+from lib_layerdiffusion.layer_patch import Patch, Shape
+from miniature.patcher import Patcher, StepRule
+from miniature.webui import Processing, resize_image
+
+MARK = "layerdiffuse"
+
+
+class MiniatureHost:
+    """Implements the protocol; `family` is what the loaded model claims to be."""
+
+    name = "Miniature"
+
+    def __init__(self, models_dir: Path, family: str = "sdxl", inpainting: bool = False) -> None:
+        self._models_dir = models_dir
+        self.family = family
+        self.inpainting = inpainting
+
+    # --- surroundings
+    def models_dir(self) -> Path:
+        return self._models_dir
+
+    def base_model(self, p: Processing) -> BaseModel:
+        return BaseModel(self.family, f"the miniature ({self.family})", self.inpainting)
+
+    def fail(self, p: Processing, error: LayerDiffuseError) -> None:
+        def init() -> None:
+            p.__dict__.pop("init", None)
+            raise error
+
+        p.init = init  # type: ignore[method-assign]
+
+    @contextmanager
+    def option(self, name: str, value: Any) -> Iterator[None]:
+        yield
+
+    # --- UNet
+    def unet_parameters(self, p: Processing) -> Mapping[str, Shape | None]:
+        return p.webui.original.shared.shapes()
+
+    def unet(self, p: Processing) -> Patcher:
+        return p.webui.patcher
+
+    def clone(self, unet: Patcher) -> Patcher:
+        return unet.clone()
+
+    def install(self, p: Processing, unet: Patcher) -> None:
+        p.webui.patcher = unet
+
+    def is_ours(self, unet: Patcher) -> bool:
+        return MARK in unet.marks
+
+    def mark(self, unet: Patcher) -> None:
+        unet.marks.add(MARK)
+
+    def patch_weights(
+        self, unet: Patcher, identity: str, patches: Mapping[str, Patch], strength: float
+    ) -> int:
+        unet.patches.append((strength, patches))
+        return sum(name in unet.shared.parameters for name in patches)
+
+    def condition(
+        self, p: Processing, unet: Patcher, original: Patcher, concat: Tensor | None, ending_step: float
+    ) -> None:
+        unet.rule = StepRule(original, p.webui.schedule.percent_to_sigma(ending_step), concat)
+
+    def break_sampling(self, unet: Patcher, error: LayerDiffuseError) -> None:
+        unet.error = error
+
+    # --- VAE
+    @torch.inference_mode()
+    def posterior(self, p: Processing, pixels: Tensor) -> Posterior:
+        return Posterior(*p.webui.base.vae.moments(2 * pixels.movedim(-1, 1) - 1))
+
+    def to_sampler(self, p: Processing, latent: Tensor) -> Tensor:
+        return p.webui.base.vae.process_in(latent)
+
+    def to_vae(self, p: Processing, latent: Tensor) -> Tensor:
+        return p.webui.base.vae.process_out(latent)
+
+    @contextmanager
+    def encode_with(self, p: Processing, encode: Callable[[EncodePixels, Tensor], Tensor]) -> Iterator[None]:
+        original = p.webui.encode
+        p.webui.encode = lambda pixels: encode(original, pixels)  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            del p.webui.encode
+
+    # --- pictures
+    def resize_init_image(self, mode: int, image: Image.Image, width: int, height: int) -> Image.Image:
+        return resize_image(mode, image, width, height)
+
+    def keep_alpha(self, picture: Image.Image) -> None:
+        """Nothing here destroys alpha."""
+
+    def app_started(self, demo: Any, app: Any) -> None:
+        """Nothing to do."""
+
+    def before_image_saved(self, params: Any) -> None:
+        """Nothing to do."""
+
+    # --- networks
+    def adopt(self, network: Network) -> Callable[[int], AbstractContextManager[Network]]:
+        kept = network.float()
+
+        @contextmanager
+        def resident(values: int) -> Iterator[Network]:
+            yield kept
+
+        return resident
+
+    # --- page
+    def image_input(self, label: str, elem_id: str) -> Any:
+        import gradio as gr
+
+        return gr.Image(
+            label=label, elem_id=elem_id, type="numpy", image_mode="RGBA", format="png", height=240
+        )
+
+    def accordion(self, label: str, elem_id: str) -> Any:
+        from miniature.page import EnabledAccordion
+
+        return EnabledAccordion(label, elem_id)

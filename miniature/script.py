@@ -1,0 +1,53 @@
+"""Runs scripts/forge_layerdiffusion.py, the very file that hosts load, in the miniature WebUI."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from lib_layerdiffusion import hosts
+from lib_layerdiffusion.hosts.base import Host
+
+SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "forge_layerdiffusion.py"
+
+
+class Script:
+    """Base class of scripts, as far as ours uses it."""
+
+    def elem_id(self, name: str) -> str:
+        return f"script_txt2img_layerdiffuse_{name}"
+
+
+def _host_modules() -> dict[str, ModuleType]:
+    modules, scripts, callbacks = (
+        ModuleType(name) for name in ("modules", "modules.scripts", "modules.script_callbacks")
+    )
+    scripts.Script, scripts.AlwaysVisible = Script, object()  # type: ignore[attr-defined]
+    for name in ("on_app_started", "on_before_image_saved"):
+        setattr(callbacks, name, lambda callback: None)
+    modules.scripts, modules.script_callbacks = scripts, callbacks  # type: ignore[attr-defined]
+    return {module.__name__: module for module in (modules, scripts, callbacks)}
+
+
+def load_script(host: Host) -> Any:
+    """Return an object of the script's class, working with `host`."""
+    added = _host_modules()
+    shadowed = {name: sys.modules[name] for name in added if name in sys.modules}
+    detect = hosts.detect
+    sys.modules.update(added)
+    hosts.detect = lambda: host
+    try:
+        spec = importlib.util.spec_from_file_location("forge_layerdiffusion.py", SCRIPT)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    finally:
+        hosts.detect = detect
+        for name in added:
+            sys.modules.pop(name, None)
+        sys.modules.update(shadowed)
+    return module.LayerDiffuse()
