@@ -45,7 +45,7 @@ BASE_GAINS: Gains = (
     (r"post_quant_conv", 1.0 / LATENT_SCALE),
 )
 TRANSPARENCY_GAINS: Gains = (
-    (r"^blocks\.\d+\.weight", 2.0),
+    (r"^blocks\.\d+\.weight", 1.75),
     (r"conv_out", 0.33),
     (r"latent_conv_in", 0.25),
     (r"conv_in", 2.0),
