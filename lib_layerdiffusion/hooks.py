@@ -142,10 +142,11 @@ class Hooks:
         def encode_one(n: int, pixels: Tensor) -> Tensor:
             picture = n if len(pictures) > 1 else 0
             if picture not in latents:
-                rgba = self._as_encoded(p, pictures[picture], *pixels.shape[1:3])
-                posterior = self.host.posterior(p, pixels)
-                offset = state.generation.offset(np.array(rgba))
-                latents[picture] = add_offset(posterior.mean, posterior.logvar, offset)
+                try:
+                    latents[picture] = self._encode(p, state, pictures[picture], pixels)
+                except Exception as error:
+                    # not in a hook: this one ends the job by itself
+                    raise _for_user(error, "encoding the init picture") from error
             return latents[picture]
 
         def encode(original: EncodePixels, pixels: Tensor) -> Tensor:
@@ -156,6 +157,11 @@ class Hooks:
             return torch.cat([encode_one(n, one[None]) for n, one in zip(numbers, pixels, strict=True)])
 
         return encode
+
+    def _encode(self, p: Job, state: JobState, picture: Image.Image, pixels: Tensor) -> Tensor:
+        rgba = self._as_encoded(p, picture, *pixels.shape[1:3])
+        posterior = self.host.posterior(p, pixels)
+        return add_offset(posterior.mean, posterior.logvar, state.generation.offset(np.array(rgba)))
 
     def _as_encoded(self, p: Job, picture: Image.Image, height: int, width: int) -> Image.Image:
         """Return the RGBA picture with the geometry that the host gave the one it encodes."""

@@ -30,8 +30,9 @@ class Panel:
 
 
 def visible(method: Method) -> list[bool]:
-    """Visibility of, in order: three pictures, weight, resize mode, three additional prompts."""
+    """Visibility of, in order: all pictures, each of the three, weight, resize mode, each further prompt."""
     return [
+        bool(method.pictures),
         *(layer in method.pictures for layer in LAYER_TITLES),
         method.family.injection is Injection.WEIGHT_PATCH,
         method.resizes_pictures,
@@ -50,8 +51,8 @@ def build(host: Host, elem_id: Callable[[str], str]) -> Panel:
             elem_id=elem_id("method"),
         )
         pictures, boxes = [], []
-        with gr.Row():
-            for (layer, title), is_shown in zip(LAYER_TITLES.items(), shown, strict=False):
+        with gr.Row(visible=shown[0]) as row:
+            for (layer, title), is_shown in zip(LAYER_TITLES.items(), shown[1:4], strict=True):
                 with gr.Column(visible=is_shown, elem_id=elem_id(f"{layer.value}_box")) as box:
                     gr.HTML(title)
                     pictures.append(host.image_input(title, elem_id(layer.value)))
@@ -62,7 +63,7 @@ def build(host: Host, elem_id: Callable[[str], str]) -> Panel:
                 value=1.0,
                 step=0.001,
                 label="Weight",
-                visible=shown[3],
+                visible=shown[4],
                 elem_id=elem_id("weight"),
             )
             ending_step = gr.Slider(
@@ -72,7 +73,7 @@ def build(host: Host, elem_id: Callable[[str], str]) -> Panel:
             [mode.value for mode in ResizeMode],
             value=ResizeMode.CROP.value,
             label="Resize Mode",
-            visible=shown[4],
+            visible=shown[5],
             elem_id=elem_id("resize_mode"),
         )
         output_origin = gr.Checkbox(
@@ -86,13 +87,13 @@ def build(host: Host, elem_id: Callable[[str], str]) -> Panel:
                 visible=is_shown,
                 elem_id=elem_id(f"{layer.value}_prompt"),
             )
-            for (layer, title), is_shown in zip(LAYER_TITLES.items(), shown[5:], strict=True)
+            for (layer, title), is_shown in zip(LAYER_TITLES.items(), shown[6:], strict=True)
         ]
     # nothing is cleared here: pasting settings fires this after the prompts were filled in
     method.change(
         lambda name: [gr.update(visible=is_shown) for is_shown in visible(_method(name))],
         inputs=[method],
-        outputs=[*boxes, weight, resize_mode, *prompts],
+        outputs=[row, *boxes, weight, resize_mode, *prompts],
         queue=False,
         show_progress="hidden",
     )

@@ -77,7 +77,7 @@ def main() -> int:
     models_dir = options.out / "models"
     layer_files(models_dir / "layer_model", seed=1)
     webui = WebUI(load_base(base_state_dict(seed=1)))
-    script = load_script(MiniatureHost(models_dir))
+    script = load_script(lambda: MiniatureHost(models_dir))
     for name, (arguments, fields) in jobs().items():
         request = Processing(
             webui,

@@ -129,7 +129,14 @@ class MiniatureHost:
         import gradio as gr
 
         return gr.Image(
-            label=label, elem_id=elem_id, type="numpy", image_mode="RGBA", format="png", height=240
+            label=label,
+            show_label=False,
+            elem_id=elem_id,
+            type="numpy",
+            image_mode="RGBA",
+            format="png",
+            sources=["upload", "clipboard"],
+            height=240,
         )
 
     def accordion(self, label: str, elem_id: str) -> Any:

@@ -1,4 +1,4 @@
-"""What the miniature's page needs of a host beyond gradio: an accordion whose header switches it on."""
+"""What the miniature's page needs of a host beyond gradio: an accordion with a checkbox that enables it."""
 
 from __future__ import annotations
 
@@ -7,24 +7,21 @@ from typing import Any
 import gradio as gr
 
 
-class EnabledAccordion(gr.Checkbox):
-    """A checkbox inside an accordion: `with` adds to the accordion, its value is the checkbox's."""
+class EnabledAccordion:
+    """`with` adds to the accordion and gives its checkbox.
 
-    def __init__(self, label: str = "", elem_id: str | None = None, **kwargs: Any) -> None:
-        if kwargs:
-            # gradio makes components again from their own constructor arguments
-            super().__init__(label=label, elem_id=elem_id, **kwargs)
-            return
+    It is no gradio component itself: gradio takes a component's configuration from its own constructor,
+    and writes a .pyi beside the module of each component class.
+    """
+
+    def __init__(self, label: str, elem_id: str) -> None:
         self.accordion = gr.Accordion(label, open=True)
         with self.accordion:
-            super().__init__(value=False, label="Enabled", elem_id=elem_id)
+            self.checkbox = gr.Checkbox(False, label="Enabled", elem_id=elem_id)
 
-    def __enter__(self) -> EnabledAccordion:
+    def __enter__(self) -> Any:
         self.accordion.__enter__()
-        return self
+        return self.checkbox
 
     def __exit__(self, *error: Any) -> None:
         self.accordion.__exit__(*error)
-
-    def get_block_name(self) -> str:
-        return "checkbox"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,13 +33,13 @@ def _host_modules() -> dict[str, ModuleType]:
     return {module.__name__: module for module in (modules, scripts, callbacks)}
 
 
-def load_script(host: Host) -> Any:
-    """Return an object of the script's class, working with `host`."""
+def load_script(detect: Callable[[], Host]) -> Any:
+    """Return an object of the script's class; `detect` stands in for `hosts.detect`."""
     added = _host_modules()
     shadowed = {name: sys.modules[name] for name in added if name in sys.modules}
-    detect = hosts.detect
+    own = hosts.detect
     sys.modules.update(added)
-    hosts.detect = lambda: host
+    hosts.detect = detect
     try:
         spec = importlib.util.spec_from_file_location("forge_layerdiffusion.py", SCRIPT)
         assert spec is not None
@@ -46,7 +47,7 @@ def load_script(host: Host) -> Any:
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     finally:
-        hosts.detect = detect
+        hosts.detect = own
         for name in added:
             sys.modules.pop(name, None)
         sys.modules.update(shadowed)

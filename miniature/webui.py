@@ -5,6 +5,7 @@ What it leaves out of a real host has no bearing on the hooks: face restoration,
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -46,6 +47,11 @@ def resize_image(mode: int, image: Image.Image, width: int, height: int) -> Imag
     pixels = np.asarray(scaled)
     padding = [(top, height - top - scaled.height), (left, width - left - scaled.width)]
     return Image.fromarray(np.pad(pixels, [*padding, (0, 0)][: pixels.ndim], mode="edge"))
+
+
+def _quote(value: Any) -> str:
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if set(text) & set(",:\n") else text
 
 
 @dataclass
@@ -211,7 +217,7 @@ class WebUI:
     def _infotext(self, p: Processing) -> str:
         keys = {"Steps": p.steps, "Seed": p.seed + p.batch_index + p.iteration * p.batch_size}
         keys.update(p.extra_generation_params)
-        return f"{p.prompt}\n" + ", ".join(f"{key}: {value}" for key, value in keys.items())
+        return f"{p.prompt}\n" + ", ".join(f"{key}: {_quote(value)}" for key, value in keys.items())
 
     def _decode(self, latents: Tensor) -> Tensor:
         """Sampler-space latents -> pixels [B, 3, H, W] in [0, 1]."""

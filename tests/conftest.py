@@ -73,7 +73,7 @@ def host(models_dir: Path) -> MiniatureHost:
 
 @pytest.fixture
 def script(host: MiniatureHost) -> Any:
-    return load_script(host)
+    return load_script(lambda: host)
 
 
 @pytest.fixture

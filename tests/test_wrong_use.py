@@ -47,7 +47,7 @@ def refused(webui: WebUI, make_webui: Callable[[], WebUI]) -> Callable[..., str]
     """Run a job that must be refused with `error`; return the sentence. Nothing may be left behind."""
 
     def run(host: MiniatureHost, error: type[LayerDiffuseError], args: list[Any], **settings: Any) -> str:
-        script = load_script(host)
+        script = load_script(lambda: host)
         p = request(webui, script, args, **settings)
         with pytest.raises(error) as caught:
             webui.process_images(p)
@@ -192,7 +192,7 @@ def test_network_file_with_other_tensors(own_files: Path, refused: Callable[...,
 
 
 def test_replaced_network_file_is_noticed(own_files: Path, webui: WebUI) -> None:
-    script = load_script(MiniatureHost(own_files))
+    script = load_script(lambda: MiniatureHost(own_files))
     first = webui.process_images(request(webui, script, arguments(ATTENTION))).images[0]
     change_file(own_files, "vae_transparent_decoder", lambda t: t["conv_out.bias"].sub_(0.3))
     second = webui.process_images(request(webui, script, arguments(ATTENTION))).images[0]
@@ -220,6 +220,7 @@ def test_file_that_cannot_be_fetched(
 @pytest.mark.parametrize(
     ("place", "doing"),
     [
+        ((generation, "encode_offset"), "encoding the init picture"),
         ((layer_patch, "check"), "preparing"),
         ((layer_patch, "parse"), "patching the model"),
         ((generation, "decode_rgba"), "decoding the transparency"),
@@ -235,17 +236,18 @@ def test_a_fault_anywhere_stops_the_generation(
     place: tuple[Any, str],
     doing: str,
 ) -> None:
-    before = generate(arguments(ATTENTION)).images[0].tobytes()
+    fields = {"init_images": [Image.fromarray(picture())]}
+    before = generate(arguments(ATTENTION), **fields).images[0].tobytes()
 
     def fault(*args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("the card is on fire")
 
     monkeypatch.setattr(*place, fault)
     with pytest.raises(GenerationFailed, match=f"failed while {doing} .*the card is on fire"):
-        generate(arguments(ATTENTION))
+        generate(arguments(ATTENTION), **fields)
     monkeypatch.undo()
     assert generate().images[0].mode == "RGB"
-    assert generate(arguments(ATTENTION)).images[0].tobytes() == before
+    assert generate(arguments(ATTENTION), **fields).images[0].tobytes() == before
 
 
 def test_a_sampling_that_another_extension_replaced(

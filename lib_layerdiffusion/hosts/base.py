@@ -154,6 +154,6 @@ class Host(Protocol):
         """A picture upload that keeps alpha, as a component of the page."""
         ...
 
-    def accordion(self, label: str, elem_id: str) -> Any:
-        """A context manager that is the panel and, as a component, its Enabled value."""
+    def accordion(self, label: str, elem_id: str) -> AbstractContextManager[Any]:
+        """The panel: what is built inside belongs to it, and entering it gives its Enabled component."""
         ...

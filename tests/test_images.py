@@ -1,0 +1,109 @@
+"""Picture arithmetic where no golden number looks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib_layerdiffusion import images, transparency
+from lib_layerdiffusion.images import ResizeMode
+from lib_layerdiffusion.models.transparency import TransparencyDecoder
+from tests.conftest import picture
+
+sides = st.integers(1, 90)
+
+
+def checks(height: int, width: int) -> np.ndarray:
+    """Black and white squares, opaque: the hardest edges for a resize that overshoots."""
+    y, x = np.mgrid[:height, :width]
+    grey = ((y // 3 + x // 3) % 2 * 255).astype(np.uint8)
+    return np.stack([grey, grey, grey, np.full_like(grey, 255)], axis=-1)
+
+
+@given(height=sides, width=sides, to_height=sides, to_width=sides, mode=st.sampled_from(ResizeMode))
+def test_condition_never_leaves_its_range(
+    height: int, width: int, to_height: int, to_width: int, mode: ResizeMode
+) -> None:
+    rgb = images.condition_rgb(checks(height, width), mode, to_height, to_width)
+    assert rgb.shape == (to_height, to_width, 3)
+    assert rgb.dtype == np.float32
+    assert rgb.min() >= 0
+    assert rgb.max() <= 1
+
+
+def test_upscaling_overshoots_without_the_clip() -> None:
+    fitted = images.fit(images.flatten_on_grey(checks(9, 9)), ResizeMode.STRETCH, 40, 40)
+    assert fitted.max() > 1
+
+
+@pytest.mark.parametrize("mode", ResizeMode)
+@pytest.mark.parametrize(("height", "width"), [(1, 2000), (2000, 1), (3, 999)])
+def test_extreme_side_ratios(mode: ResizeMode, height: int, width: int) -> None:
+    rgba = np.full((height, width, 4), 200, np.uint8)
+    assert images.condition_rgb(rgba, mode, 64, 64).shape == (64, 64, 3)
+
+
+@given(height=sides, width=sides)
+def test_padding_keeps_opaque_colours_and_stays_in_range(height: int, width: int) -> None:
+    rgba = picture(width=width, height=height)
+    padded = images.pad_colour(rgba)
+    opaque = rgba[..., 3] == 255
+    np.testing.assert_allclose(padded[opaque], rgba[opaque][:, :3] / 255, atol=1e-6)
+    assert padded.min() >= -1e-6
+    assert padded.max() <= 1 + 1e-6
+
+
+def test_preview_shows_the_board_where_nothing_is() -> None:
+    rgba = np.zeros((130, 70, 4), np.float32)
+    rgba[:, :3] = 1
+    shown = images.preview(rgba)
+    assert shown[0, 0].tolist() == [255] * 3
+    assert shown[0, 10].tolist() == [114] * 3
+    assert shown[64, 10].tolist() == [140] * 3
+    assert shown[64, 65].tolist() == [114] * 3
+
+
+@pytest.fixture(scope="module")
+def decoder() -> TransparencyDecoder:
+    torch.manual_seed(0)
+    return TransparencyDecoder((8, 8, 8, 8, 8, 16, 16)).eval()
+
+
+@torch.inference_mode()
+def test_multiples_of_64_are_decoded_as_they_are(decoder: TransparencyDecoder) -> None:
+    rgb, latent = picture(width=128, height=64)[..., :3], torch.randn(4, 8, 16)
+    pixel = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None].float() / 255
+    alpha_rgb = transparency.vote(decoder, pixel, latent[None])
+    rgba = transparency.decode_rgba(decoder, latent, rgb)
+    np.testing.assert_array_equal(rgba, alpha_rgb[[1, 2, 3, 0]].permute(1, 2, 0).numpy())
+
+
+@torch.inference_mode()
+def test_other_sizes_are_extended_by_their_border(decoder: TransparencyDecoder) -> None:
+    rgb, latent = picture(width=104, height=40)[..., :3], torch.randn(4, 5, 13)
+    wide = np.pad(rgb, [(0, 24), (0, 24), (0, 0)], mode="edge")
+    wide_latent = torch.from_numpy(np.pad(latent.numpy(), [(0, 0), (0, 3), (0, 3)], mode="edge"))
+    expected = transparency.decode_rgba(decoder, wide_latent, wide)[:40, :104]
+    np.testing.assert_array_equal(transparency.decode_rgba(decoder, latent, rgb), expected)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(("width", "height"), [(64, 64), (71, 93)])
+def test_a_latent_of_another_picture_counts_as_zero(
+    decoder: TransparencyDecoder, width: int, height: int
+) -> None:
+    rgb = picture(width=width, height=height)[..., :3]
+    first, second = (transparency.decode_rgba(decoder, torch.randn(4, 3, 3), rgb) for _ in range(2))
+    assert first.shape == (height, width, 4)
+    np.testing.assert_array_equal(first, second)
+
+
+@torch.inference_mode()
+def test_vote_does_not_depend_on_the_orientation(decoder: TransparencyDecoder) -> None:
+    pixel, latent = torch.rand(1, 3, 64, 128), torch.randn(1, 4, 8, 16)
+    straight = transparency.vote(decoder, pixel, latent)
+    turned = transparency.vote(decoder, pixel.rot90(1, (-2, -1)), latent.rot90(1, (-2, -1)))
+    torch.testing.assert_close(turned.rot90(-1, (-2, -1)), straight, atol=1e-5, rtol=0)

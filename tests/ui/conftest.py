@@ -1,0 +1,132 @@
+"""One page and one browser for all browser tests: the extension's panel in the miniature WebUI."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lib_layerdiffusion.errors import LayerDiffuseError
+from lib_layerdiffusion.settings import ARGUMENTS
+from miniature.host import MiniatureHost
+from miniature.random_weights import BaseModel
+from miniature.script import load_script
+from miniature.webui import WebUI
+from tests.conftest import request
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page, Route
+
+BROWSERS = ("/usr/bin/chromium", "chromium", "google-chrome", "chromium-browser")
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    candidates = [os.environ["CHROMIUM"]] if os.environ.get("CHROMIUM") else BROWSERS
+    executable = next(filter(None, map(shutil.which, candidates)), None)
+    if executable is None:
+        pytest.skip(f"The browser tests need Chromium; there is no {' or '.join(candidates)}.")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def page_url(models_dir: Path, base: BaseModel) -> Iterator[str]:
+    demo = build_page(load_script(lambda: MiniatureHost(models_dir)), WebUI(base))
+    # gradio's own search for a port leaves a socket open for each one that is taken
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    _, url, _ = demo.launch(server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True)
+    yield url
+    demo.close()
+
+
+@pytest.fixture
+def page(browser: Browser, page_url: str) -> Iterator[Page]:
+    """The page as after opening it; nothing outside this machine is asked for."""
+
+    def keep_inside(route: Route) -> None:
+        if route.request.url.startswith((page_url, "data:", "blob:")):
+            route.continue_()
+        else:
+            route.abort()
+
+    page = browser.new_page(viewport={"width": 900, "height": 1000})
+    page.set_default_timeout(15_000)
+    page.route("**/*", keep_inside)
+    page.goto(page_url, wait_until="domcontentloaded")
+    page.locator("#generate").wait_for()
+    yield page
+    page.close()
+
+
+def build_page(script: Any, webui: WebUI) -> Any:
+    """A WebUI's tab: the panel, a button that pastes settings, Generate, and what that did as JSON."""
+    import gradio as gr
+
+    def generate(*values: Any) -> tuple[list[Image.Image], str]:
+        args = zip([name for name, _ in ARGUMENTS], values, strict=True)
+        report: dict[str, Any] = {
+            "args": {name: v.tolist() if isinstance(v, np.ndarray) else v for name, v in args}
+        }
+        images: list[Image.Image] = []
+        try:
+            result = webui.process_images(request(webui, script, list(values)))
+        except LayerDiffuseError as error:
+            report["error"] = str(error)
+        else:
+            images = result.images
+            report["images"] = [[image.mode, image.size] for image in images]
+            report["alpha"] = [i.getchannel("A").getextrema() for i in images if i.mode == "RGBA"]
+            report["infotext"] = result.info
+        return images, json.dumps(report)
+
+    with gr.Blocks(analytics_enabled=False) as demo:
+        controls = script.ui(False)
+        infotext = gr.Textbox(label="Infotext", elem_id="infotext")
+        paste_button = gr.Button("Paste", elem_id="paste")
+        button = gr.Button("Generate", elem_id="generate")
+        gallery = gr.Gallery(label="Result", elem_id="result", format="png", columns=4, height=200)
+        report = gr.Textbox(label="Report", elem_id="report", max_lines=6, interactive=True)
+        fields = script.infotext_fields
+        paste_button.click(
+            lambda text: paste(fields, text), inputs=[infotext], outputs=[control for control, _ in fields]
+        )
+        button.click(generate, inputs=controls, outputs=[gallery, report])
+    return demo
+
+
+def paste(fields: list[tuple[Any, Any]], infotext: str) -> list[Any]:
+    """One gradio update for each field, as a host makes them of a picture's infotext."""
+    import gradio as gr
+
+    pairs = re.findall(r'(\w[\w \-/]+): ("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)', infotext.splitlines()[-1])
+    params = {key: json.loads(value) if value.startswith('"') else value for key, value in pairs}
+    updates = []
+    for control, key in fields:
+        value = key(params) if callable(key) else params.get(key)
+        updates.append(gr.update() if value is None else gr.update(value=type(control.value)(value)))
+    return updates
