@@ -6,6 +6,7 @@ LayerDiffuseError            shown as it is: what is wrong, what to do
   BadSetting                 a value outside its range, an unknown method name
   MissingPicture             the method needs a background picture
   BadPicture                 what was given for a picture is none
+  BatchSizeMismatch          four pictures cannot be scenes of three
   WeightsError               a weight file of models/layer_model
     DownloadFailed           it is not there and could not be fetched
     WrongWeights             it is there and holds something else
@@ -48,6 +49,10 @@ class MissingPicture(LayerDiffuseError):
 
 class BadPicture(LayerDiffuseError):
     """A value that should be a picture is not one."""
+
+
+class BatchSizeMismatch(LayerDiffuseError):
+    """The batch does not consist of whole scenes."""
 
 
 class WeightsError(LayerDiffuseError):

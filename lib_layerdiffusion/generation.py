@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from lib_layerdiffusion import layer_patch, weights
+from lib_layerdiffusion.attention_sharing import SharedAttention
 from lib_layerdiffusion.errors import UnsupportedBaseModel, UnsupportedMethod, WrongWeights
-from lib_layerdiffusion.hosts.base import Host, Job
-from lib_layerdiffusion.images import Uint8Image, condition_rgb, preview, to_uint8
-from lib_layerdiffusion.methods import Injection, Layer, WeightFile
+from lib_layerdiffusion.hosts.base import Host, Job, Unet
+from lib_layerdiffusion.images import FloatImage, Uint8Image, condition_rgb, preview, to_uint8
+from lib_layerdiffusion.methods import Injection, Layer, Method, WeightFile
+from lib_layerdiffusion.models.attention_sharing import UNIT_MODULES, AttentionSharing
 from lib_layerdiffusion.models.transparency import TransparencyDecoder, TransparencyEncoder
 from lib_layerdiffusion.settings import Settings
 from lib_layerdiffusion.transparency import LATENT_SCALE, decode_rgba, encode_offset
@@ -33,6 +35,7 @@ class Networks:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._kept: dict[WeightFile, tuple[str, Resident]] = {}
+        self._sharing: tuple[tuple[str, torch.dtype], AttentionSharing] | None = None
 
     def get(self, file: WeightFile, build: Callable[[Mapping[str, Tensor]], nn.Module]) -> Resident:
         """Return the host's handle of the network, loading the file if needed. Raises WeightsError."""
@@ -46,6 +49,22 @@ class Networks:
             self._kept[file] = kept
         return kept[1]
 
+    def sharing(self, method: Method, dtype: torch.dtype) -> AttentionSharing:
+        """Return the method's attention sharing network in a dtype; the last one stays in memory.
+
+        Raises WeightsError.
+        """
+        path = weights.ensure(method.weights, self._host.models_dir())
+        key = weights.identity(path), dtype
+        if self._sharing is None or self._sharing[0] != key:
+            self._sharing = None
+            network = weights.build(
+                path,
+                lambda state: AttentionSharing.from_state_dict(state, method.frames, bool(method.pictures)),
+            )
+            self._sharing = key, network.eval().requires_grad_(False).to(dtype)
+        return self._sharing[1]
+
 
 class Generation:
     """What one job does to its UNet and its pictures. Every method may raise LayerDiffuseError."""
@@ -56,6 +75,7 @@ class Generation:
         self.method = settings.method
         self._networks = networks
         self._conditions: dict[tuple[Layer, int, int], Tensor] = {}
+        self._signals: dict[tuple[int, int], dict[int, Tensor]] = {}
 
     def prepare(self, p: Job, encodes_pictures: bool) -> None:
         """Check everything that can be checked before sampling, and fetch and load what will be needed.
@@ -64,6 +84,7 @@ class Generation:
         """
         self.settings.require_pictures()
         self._check_base_model(p)
+        self._check_prompts(p)
         weights.ensure(self.method.weights, self.host.models_dir())
         self._check_weights(p)
         if self.method.decodes_alpha:
@@ -78,17 +99,26 @@ class Generation:
                 f'"{self.method.label}" needs an {family.title} checkpoint, but {base.title} is loaded. '
                 f"Select an {family.title} checkpoint or another method."
             )
-        if family.injection is not Injection.WEIGHT_PATCH:
-            raise UnsupportedMethod(
-                f'"{self.method.label}" is not available yet. Choose an SDXL method with an SDXL checkpoint.'
-            )
-        if base.inpainting and self.method.pictures:
+        if base.inpainting and self.method.pictures and family.injection is Injection.WEIGHT_PATCH:
             raise UnsupportedMethod(
                 f'"{self.method.label}" cannot use the inpainting checkpoint {base.title}: both need the '
                 "extra input channels. Select an ordinary checkpoint."
             )
 
+    def _check_prompts(self, p: Job) -> None:
+        if not any(layer in self.settings.prompts for layer in self.method.prompts):
+            return
+        for prompt in p.all_prompts:
+            if not self.host.is_plain_prompt(p, prompt):
+                raise UnsupportedMethod(
+                    f'Additional prompts cannot be combined with prompt editing or AND in "{prompt}". '
+                    "Remove one of the two."
+                )
+
     def _check_weights(self, p: Job) -> None:
+        if self.method.family.injection is Injection.ATTENTION_SHARING:
+            self._networks.sharing(self.method, self.host.unet_dtype(p))
+            return
         path = weights.locate(self.method.weights, self.host.models_dir())
         layer_patch.check(
             weights.shapes(path),
@@ -116,19 +146,55 @@ class Generation:
         # a highres pass may sample with another checkpoint than the first
         self._check_base_model(p)
         self._check_weights(p)
-        path = weights.locate(self.method.weights, host.models_dir())
-        patches = layer_patch.parse(weights.read(path), path.name)
         unet = host.clone(original)
-        matched = host.patch_weights(unet, weights.identity(path), patches, settings.weight)
+        concat = None
+        if self.method.family.injection is Injection.WEIGHT_PATCH:
+            self._patch_weights(unet)
+            if self.method.pictures:
+                concat = self._condition(p, height, width)
+        else:
+            self._share_attention(p, unet, height, width)
+        host.condition(p, unet, original, concat, settings.ending_step)
+        host.mark(unet)
+        host.install(p, unet)
+        logger.info("%s: patched, weight %g", self.method.label, settings.weight)
+
+    def _patch_weights(self, unet: Unet) -> None:
+        path = weights.locate(self.method.weights, self.host.models_dir())
+        patches = layer_patch.parse(weights.read(path), path.name)
+        matched = self.host.patch_weights(unet, weights.identity(path), patches, self.settings.weight)
         if matched != len(patches):
             raise WrongWeights(
                 f"Only {matched} of the {len(patches)} patches in {path.name} found their place in the model."
             )
-        concat = self._condition(p, height, width) if self.method.pictures else None
-        host.condition(p, unet, original, concat, settings.ending_step)
-        host.mark(unet)
-        host.install(p, unet)
-        logger.info("%s: patched %d parameters, weight %g", self.method.label, matched, settings.weight)
+
+    def _share_attention(self, p: Job, unet: Unet, height: int, width: int) -> None:
+        picture = None
+        for layer in self.method.pictures:
+            picture = torch.from_numpy(self._condition_rgb(layer, height, width)).permute(2, 0, 1)[None]
+        network = self._networks.sharing(self.method, self.host.unet_dtype(p))
+        signals = self._signals.setdefault((height, width), {})
+        shared = SharedAttention(network, self.settings.weight, self._layer_prompts(p), picture, signals)
+        self.host.keep_beside(unet, network, network.merged_values())
+        self.host.around_calls(unet, UNIT_MODULES, shared.active)
+
+    def _layer_prompts(self, p: Job) -> list[Tensor | None]:
+        """Conditions of the additional prompts, each before the prompt of its own scene; None without one."""
+        scenes = p.prompts[:: self.method.frames]
+        added = [self.settings.prompts.get(layer) for layer in self.method.prompts]
+        return [
+            self.host.encode_prompts(p, [f"{text}, {prompt}" for prompt in scenes]) if text else None
+            for text in added
+        ]
+
+    def _condition_rgb(self, layer: Layer, height: int, width: int) -> FloatImage:
+        """The condition picture of latents [height, width]: RGB [8 * height, 8 * width, 3] in [0, 1]."""
+        return condition_rgb(
+            self.settings.pictures[layer],
+            self.settings.resize_mode,
+            height * LATENT_SCALE,
+            width * LATENT_SCALE,
+        )
 
     def _condition(self, p: Job, height: int, width: int) -> Tensor:
         """Latents of the condition pictures joined by channel, [1, 4n, height, width], sampler space."""
@@ -136,12 +202,7 @@ class Generation:
         for layer in self.method.pictures:
             key = layer, height, width
             if key not in self._conditions:
-                rgb = condition_rgb(
-                    self.settings.pictures[layer],
-                    self.settings.resize_mode,
-                    height * LATENT_SCALE,
-                    width * LATENT_SCALE,
-                )
+                rgb = self._condition_rgb(layer, height, width)
                 # the mean, not a sample: the same request gives the same picture
                 mean = self.host.posterior(p, torch.from_numpy(rgb)[None]).mean
                 self._conditions[key] = self.host.to_sampler(p, mean)

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from lib_layerdiffusion import scenes
 from lib_layerdiffusion.errors import GenerationFailed, LayerDiffuseError
 from lib_layerdiffusion.generation import Generation, Networks
 from lib_layerdiffusion.hosts.base import EncodePixels, Host, Job
@@ -68,6 +69,15 @@ class Hooks:
         self.networks = Networks(host)
 
     # --- before sampling
+    def before_process(self, p: Job, args: Sequence[Any]) -> None:
+        """Make the batch consist of whole scenes; what is wrong with the settings, `process` will say."""
+        try:
+            settings = Settings.from_args(args)
+        except LayerDiffuseError:
+            return
+        if settings.enabled:
+            scenes.arrange(p, settings.method.frames)
+
     def process(self, p: Job, args: Sequence[Any]) -> None:
         """Check the job and prepare it; what is wrong ends it before sampling."""
         self._forget(p)
@@ -81,6 +91,9 @@ class Hooks:
             state = JobState(p, generation)
             setattr(p, STATE, state)
             p.extra_generation_params.update(settings.infotext())
+            if settings.method.frames > 1:
+                names = scenes.layer_names(settings.method, len(p.all_prompts))
+                p.extra_generation_params[f"{INFOTEXT_PREFIX}layer"] = names
             if encodes:
                 self._encode_init_pictures(p, state)
         except Exception as error:
@@ -183,6 +196,13 @@ class Hooks:
         ):
             state.latents[p.iteration] = samples.detach()
 
+    def postprocess_batch(self, p: Job) -> None:
+        """Write the scene's seed into each of its pictures: that is what makes the scene again."""
+        state = _state(p)
+        if state is not None and state.generation.method.frames > 1:
+            p.seeds = scenes.first_of_scene(p.seeds, state.generation.method.frames)
+            p.subseeds = scenes.first_of_scene(p.subseeds, state.generation.method.frames)
+
     def postprocess_image(self, p: Job, picture: Image.Image) -> None:
         """Keep the picture as it is before the host lays the original over it."""
         state = _state(p)
@@ -198,16 +218,18 @@ class Hooks:
     def deliver(self, p: Job, picture: Image.Image) -> Any:
         """Return what the host shall save and show for a finished picture: RGBA where the method decodes."""
         state = _state(p)
-        if state is None or not self._is_decoded(p, state):
+        if state is None:
             return picture
+        method = state.generation.method
+        frame = p.batch_index % method.frames
         try:
-            return self._decode(p, state, picture)
+            if method.decodes_alpha and frame == 0:
+                picture = self._decode(p, state, picture)
+            if method.frames > 1:
+                self.host.name_layer(picture, method.outputs[frame].value)
+            return picture
         except Exception as error:
             return Undeliverable(_for_user(error, "decoding the transparency"))
-
-    def _is_decoded(self, p: Job, state: JobState) -> bool:
-        method = state.generation.method
-        return method.decodes_alpha and p.batch_index % method.frames == 0
 
     def _decode(self, p: Job, state: JobState, picture: Image.Image) -> Image.Image:
         latents = state.latents.get(p.iteration)

@@ -11,7 +11,7 @@ import gradio as gr
 from lib_layerdiffusion.errors import BadSetting
 from lib_layerdiffusion.hosts.base import Host
 from lib_layerdiffusion.images import ResizeMode
-from lib_layerdiffusion.methods import DEFAULT_METHOD, METHODS, Injection, Layer, Method, find_method
+from lib_layerdiffusion.methods import DEFAULT_METHOD, METHODS, Layer, Method, find_method
 from lib_layerdiffusion.settings import ARGUMENTS, STOP_RANGE, WEIGHT_RANGE
 
 TITLE = "LayerDiffuse"
@@ -30,11 +30,10 @@ class Panel:
 
 
 def visible(method: Method) -> list[bool]:
-    """Visibility of, in order: all pictures, each of the three, weight, resize mode, each further prompt."""
+    """Visibility of, in order: all pictures, each of the three, resize mode, each further prompt."""
     return [
         bool(method.pictures),
         *(layer in method.pictures for layer in LAYER_TITLES),
-        method.family.injection is Injection.WEIGHT_PATCH,
         method.resizes_pictures,
         *(layer in method.prompts for layer in LAYER_TITLES),
     ]
@@ -63,7 +62,6 @@ def build(host: Host, elem_id: Callable[[str], str]) -> Panel:
                 value=1.0,
                 step=0.001,
                 label="Weight",
-                visible=shown[4],
                 elem_id=elem_id("weight"),
             )
             ending_step = gr.Slider(
@@ -73,7 +71,7 @@ def build(host: Host, elem_id: Callable[[str], str]) -> Panel:
             [mode.value for mode in ResizeMode],
             value=ResizeMode.CROP.value,
             label="Resize Mode",
-            visible=shown[5],
+            visible=shown[4],
             elem_id=elem_id("resize_mode"),
         )
         output_origin = gr.Checkbox(
@@ -87,13 +85,13 @@ def build(host: Host, elem_id: Callable[[str], str]) -> Panel:
                 visible=is_shown,
                 elem_id=elem_id(f"{layer.value}_prompt"),
             )
-            for (layer, title), is_shown in zip(LAYER_TITLES.items(), shown[6:], strict=True)
+            for (layer, title), is_shown in zip(LAYER_TITLES.items(), shown[5:], strict=True)
         ]
     # nothing is cleared here: pasting settings fires this after the prompts were filled in
     method.change(
         lambda name: [gr.update(visible=is_shown) for is_shown in visible(_method(name))],
         inputs=[method],
-        outputs=[row, *boxes, weight, resize_mode, *prompts],
+        outputs=[row, *boxes, resize_mode, *prompts],
         queue=False,
         show_progress="hidden",
     )

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib_layerdiffusion.errors import LayerDiffuseError
-from lib_layerdiffusion.hosts.base import BaseModel, EncodePixels, Network, Posterior
+from lib_layerdiffusion.hosts.base import Around, BaseModel, EncodePixels, Network, Posterior
 from lib_layerdiffusion.layer_patch import Patch, Shape
 from miniature.patcher import Patcher, StepRule
 from miniature.webui import Processing, resize_image
@@ -78,8 +78,25 @@ class MiniatureHost:
     ) -> None:
         unet.rule = StepRule(original, p.webui.schedule.percent_to_sigma(ending_step), concat)
 
+    def unet_dtype(self, p: Processing) -> torch.dtype:
+        return torch.float32
+
+    def keep_beside(self, unet: Patcher, network: nn.Module, values: int) -> None:
+        """Everything is in memory here."""
+
+    def around_calls(self, unet: Patcher, modules: Sequence[str], around: Around) -> None:
+        unet.around = [unet.shared.network.get_submodule(name) for name in modules], around
+
     def break_sampling(self, unet: Patcher, error: LayerDiffuseError) -> None:
         unet.error = error
+
+    # --- text
+    @torch.inference_mode()
+    def encode_prompts(self, p: Processing, texts: Sequence[str]) -> Tensor:
+        return p.webui.base.text(list(texts))[0]
+
+    def is_plain_prompt(self, p: Processing, text: str) -> bool:
+        return "[" not in text and " AND " not in text
 
     # --- VAE
     @torch.inference_mode()
@@ -107,6 +124,9 @@ class MiniatureHost:
 
     def keep_alpha(self, picture: Image.Image) -> None:
         """Nothing here destroys alpha."""
+
+    def name_layer(self, picture: Image.Image, layer: str) -> None:
+        """Nothing is saved here."""
 
     def app_started(self, demo: Any, app: Any) -> None:
         """Nothing to do."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
+from lib_layerdiffusion.hosts.base import Around
 from lib_layerdiffusion.layer_patch import Patch, merge
 
 PREFIX = "diffusion_model."
@@ -59,13 +61,25 @@ class Patcher:
     marks: set[str] = field(default_factory=set)
     rule: StepRule | None = None
     error: Exception | None = None
+    around: tuple[list[nn.Module], Around] | None = None
 
     def clone(self) -> Patcher:
-        return Patcher(self.shared, list(self.patches), set(self.marks), self.rule, self.error)
+        return replace(self, patches=list(self.patches), marks=set(self.marks))
 
     @torch.inference_mode()
-    def evaluate(self, x: Tensor, sigma: Tensor, timestep: Tensor, context: Tensor, vector: Tensor) -> Tensor:
-        """Predict the noise in x [B, 4, h, w], already scaled for the network, sigma and timestep [B]."""
+    def evaluate(
+        self,
+        x: Tensor,
+        sigma: Tensor,
+        timestep: Tensor,
+        context: Tensor,
+        vector: Tensor,
+        cond_or_uncond: list[int],
+    ) -> Tensor:
+        """Predict the noise in x [B, 4, h, w], already scaled for the network, sigma and timestep [B].
+
+        The batch is made of equal chunks, 0 with the positive and 1 with the negative prompt.
+        """
         if self.error is not None:
             raise self.error
         active = self
@@ -75,5 +89,11 @@ class Patcher:
             elif self.rule.concat is not None:
                 x = torch.cat([x, self.rule.concat.expand(len(x), -1, -1, -1)], dim=1)
         active.shared.merge(active)
-        noise: Tensor = active.shared.network(x, timestep, context, vector)
+        around = (
+            nullcontext()
+            if active.around is None
+            else active.around[1](active.around[0], cond_or_uncond, len(x))
+        )
+        with around:
+            noise: Tensor = active.shared.network(x, timestep, context, vector)
         return noise

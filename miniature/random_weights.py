@@ -19,9 +19,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from lib_layerdiffusion.models.attention_sharing import UNIT_MODULES
 from miniature.autoencoder import AutoencoderKL
 from miniature.text import TextEncoder
-from miniature.unet import SDXL_MINIATURE, UNet, UNetConfig
+from miniature.unet import SD15_MINIATURE, SDXL_MINIATURE, UNet, UNetConfig
 
 Shapes = dict[str, tuple[int, ...]]
 Gains = tuple[tuple[str, float], ...]
@@ -195,6 +196,57 @@ def decoder_shapes(widths: tuple[int, ...] = DECODER_WIDTHS) -> Shapes:
     return shapes
 
 
+def sharing_shapes(unet: Shapes, frames: int, control: bool, rank: int = 8, width: int = 16) -> Shapes:
+    """Key table of an attention sharing file for a UNet; the released ones have rank and width 256."""
+    shapes: Shapes = {}
+
+    def add(key: str, *shape: int) -> None:
+        shapes[f"{key}.weight"] = shape
+        shapes[f"{key}.bias"] = shape[:1]
+
+    for n, module in enumerate(UNIT_MODULES):
+        unit = f"hookers.layers.{n}"
+        hidden, context = unet[f"{module}.to_k.weight"]
+        for name in ("q", "k", "v", "out"):
+            in_features = context if name in "kv" else hidden
+            for frame in range(frames):
+                shapes[f"{unit}.to_{name}_lora.{frame}.down.weight"] = rank, in_features
+                shapes[f"{unit}.to_{name}_lora.{frame}.up.weight"] = hidden, rank
+        add(f"{unit}.temporal_n", hidden)
+        for name in "iqkvo":
+            add(f"{unit}.temporal_{name}", hidden, hidden)
+        for frame in range(frames if control else 0):
+            add(f"{unit}.control_convs.{frame}.0", width, width, 3, 3)
+            add(f"{unit}.control_convs.{frame}.2", hidden, width, 1, 1)
+    if control:
+        channels = [3, 8, 8, 8, 8, *[width] * 4]
+        for n in range(8):
+            add(f"kwargs_encoder.blocks_0.{2 * n}", channels[n + 1], channels[n], 3, 3)
+        for stage in (1, 2, 3):
+            for n in (0, 2):
+                add(f"kwargs_encoder.blocks_{stage}.{n}", width, width, 3, 3)
+    return shapes
+
+
+def sd15_tensors(seed: int, config: UNetConfig = SD15_MINIATURE) -> dict[str, dict[str, Tensor]]:
+    """The float16 tensors of the six SD1.5 layer files, by file name without suffix and by key."""
+    unet = shapes_of(lambda: UNet(config))
+    networks = {
+        "layer_sd15_transparent_attn": sharing_shapes(unet, 1, False),
+        "layer_sd15_fg2bg": sharing_shapes(unet, 2, True),
+        "layer_sd15_bg2fg": sharing_shapes(unet, 2, True),
+        "layer_sd15_joint": sharing_shapes(unet, 3, False),
+        "layer_sd15_vae_transparent_encoder": encoder_shapes(),
+        "layer_sd15_vae_transparent_decoder": decoder_shapes(),
+    }
+    files = {
+        name: {key: _parameter(key, shape, TRANSPARENCY_GAINS, seed, name) for key, shape in shapes.items()}
+        for name, shapes in networks.items()
+    }
+    files["layer_sd15_vae_transparent_decoder"]["conv_out.bias"] += 0.5
+    return {name: {key: value.half() for key, value in file.items()} for name, file in files.items()}
+
+
 def layer_tensors(seed: int, config: UNetConfig = SDXL_MINIATURE) -> dict[str, dict[str, Tensor]]:
     """The float16 tensors of the eight SDXL layer files, by file name without suffix and by key."""
     unet = shapes_of(lambda: UNet(config))
@@ -219,11 +271,11 @@ def layer_tensors(seed: int, config: UNetConfig = SDXL_MINIATURE) -> dict[str, d
     return {name: {key: value.half() for key, value in file.items()} for name, file in files.items()}
 
 
-def layer_files(folder: Path, seed: int, config: UNetConfig = SDXL_MINIATURE) -> list[Path]:
-    """Write the eight SDXL layer files as float16 into `folder`, which is made if missing."""
+def layer_files(folder: Path, seed: int) -> list[Path]:
+    """Write the fourteen layer files as float16 into `folder`, which is made if missing."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name, tensors in layer_tensors(seed, config).items():
+    for name, tensors in (layer_tensors(seed) | sd15_tensors(seed)).items():
         paths.append(folder / f"{name}.safetensors")
         save_file(tensors, str(paths[-1]), metadata={"format": "pt"})
     return paths

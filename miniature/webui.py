@@ -70,7 +70,7 @@ class Processing:
     """One request; with `init_images` it is img2img. Field names are the hosts'."""
 
     webui: WebUI
-    prompt: str = ""
+    prompt: str | list[str] = ""
     negative_prompt: str = ""
     seed: int = 1
     steps: int = 4
@@ -99,6 +99,23 @@ class Processing:
     init_latent: Tensor | None = None
     latent_mask: Tensor | None = None
     sampler: Any = None
+    all_prompts: list[str] = field(default_factory=list)
+    prompts: list[str] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=list)
+    subseeds: list[int] = field(default_factory=list)
+
+    def expand(self) -> None:
+        """One prompt per picture of the job."""
+        one = self.prompt if isinstance(self.prompt, list) else [self.prompt] * self.batch_size * self.n_iter
+        self.all_prompts = list(one)
+
+    def begin_batch(self, iteration: int) -> None:
+        """Prompts and seeds of one batch; every picture has a seed of its own."""
+        first = iteration * self.batch_size
+        self.iteration = iteration
+        self.prompts = self.all_prompts[first : first + self.batch_size]
+        self.seeds = [self.seed + first + n for n in range(self.batch_size)]
+        self.subseeds = list(self.seeds)
 
     def run_hook(self, name: str, *args: Any, **kwargs: Any) -> None:
         """Call a hook of every script; what it raises is logged and forgotten, as hosts do."""
@@ -110,11 +127,11 @@ class Processing:
 
     def noise(self, shape: Sequence[int], offset: int = 0) -> Tensor:
         """Unit noise whose every picture depends on its own seed alone."""
-        first = self.seed + self.iteration * self.batch_size
         return torch.stack(
             [
                 torch.randn(
-                    tuple(shape[1:]), generator=torch.Generator().manual_seed(first + i + offset * 100_003)
+                    tuple(shape[1:]),
+                    generator=torch.Generator().manual_seed(self.seeds[i] + offset * 100_003),
                 )
                 for i in range(shape[0])
             ]
@@ -176,16 +193,19 @@ class WebUI:
 
     @torch.inference_mode()
     def process_images(self, p: Processing) -> Processed:
+        p.run_hook("before_process")
+        p.expand()
         p.run_hook("process")
         p.init()
         images: list[Any] = []
         infotexts = []
         for iteration in range(p.n_iter):
-            p.iteration = iteration
+            p.begin_batch(iteration)
             latents = self._sample(p)
             decoded = getattr(latents, "already_decoded", False)
             p.run_hook("post_sample", SimpleNamespace(samples=latents))
             pixels = latents if decoded else self._decode(latents)
+            p.run_hook("postprocess_batch", images=pixels, batch_number=iteration)
             for p.batch_index, one in enumerate(pixels):
                 image = Image.fromarray((one.movedim(0, -1).numpy() * 255).astype(np.uint8))
                 images.append(self._finish(p, image))
@@ -215,9 +235,12 @@ class WebUI:
         return pp.image
 
     def _infotext(self, p: Processing) -> str:
-        keys = {"Steps": p.steps, "Seed": p.seed + p.batch_index + p.iteration * p.batch_size}
-        keys.update(p.extra_generation_params)
-        return f"{p.prompt}\n" + ", ".join(f"{key}: {_quote(value)}" for key, value in keys.items())
+        keys: dict[str, Any] = {"Steps": p.steps, "Seed": p.seeds[p.batch_index]}
+        for key, value in p.extra_generation_params.items():
+            keys[key] = value[p.batch_index] if isinstance(value, list) else value
+        return f"{p.prompts[p.batch_index]}\n" + ", ".join(
+            f"{key}: {_quote(value)}" for key, value in keys.items()
+        )
 
     def _decode(self, latents: Tensor) -> Tensor:
         """Sampler-space latents -> pixels [B, 3, H, W] in [0, 1]."""
@@ -254,19 +277,23 @@ class WebUI:
 
     def _run_sampler(self, p: Processing, start: Tensor, sigmas: Tensor) -> Tensor:
         count = len(start)
-        context, vector = self.base.text([p.prompt] * count + [p.negative_prompt] * count)
+        # like Forge, without the negative prompt where its part is 0, and else with it first
+        chunks = [0] if p.cfg_scale == 1 else [1, 0]
+        prompts = [p.prompts, [p.negative_prompt] * count]
+        context, vector = self.base.text([text for chunk in chunks for text in prompts[chunk]])
 
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-            doubled, sigma2 = torch.cat([x, x]), torch.cat([sigma, sigma])
+            repeated, sigmas = torch.cat([x] * len(chunks)), torch.cat([sigma] * len(chunks))
             eps = self.patcher.evaluate(
-                self.schedule.network_input(doubled, sigma2),
-                sigma2,
-                self.schedule.timestep(sigma2),
+                self.schedule.network_input(repeated, sigmas),
+                sigmas,
+                self.schedule.timestep(sigmas),
                 context,
                 vector,
+                chunks,
             )
-            cond, uncond = self.schedule.denoised(doubled, sigma2, eps).chunk(2)
-            return uncond + (cond - uncond) * p.cfg_scale
+            *uncond, cond = self.schedule.denoised(repeated, sigmas, eps).chunk(len(chunks))
+            return uncond[0] + (cond - uncond[0]) * p.cfg_scale if uncond else cond
 
         x = start + p.noise(start.shape) * sigmas[0]
         return sample_euler_ancestral(denoise, x, sigmas, lambda step: p.noise(start.shape, step + 1))

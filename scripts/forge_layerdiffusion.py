@@ -45,6 +45,10 @@ class LayerDiffuse(scripts.Script):
         self.paste_field_names = [key for _, key in panel.paste_fields if isinstance(key, str)]
         return panel.controls
 
+    def before_process(self, p: Any, *args: Any) -> None:
+        if self.handlers:
+            self.handlers.before_process(p, args)
+
     def process(self, p: Any, *args: Any) -> None:
         if self.handlers:
             self.handlers.process(p, args)
@@ -56,6 +60,10 @@ class LayerDiffuse(scripts.Script):
     def post_sample(self, p: Any, ps: Any, *args: Any) -> None:
         if self.handlers:
             self.handlers.post_sample(p, ps.samples)
+
+    def postprocess_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
+        if self.handlers:
+            self.handlers.postprocess_batch(p)
 
     def postprocess_image(self, p: Any, pp: Any, *args: Any) -> None:
         if self.handlers:

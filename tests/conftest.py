@@ -17,6 +17,7 @@ from lib_layerdiffusion.settings import ARGUMENTS, SHORT
 from miniature.host import MiniatureHost
 from miniature.random_weights import BaseModel, base_state_dict, layer_files, load_base
 from miniature.script import load_script
+from miniature.unet import SD15_MINIATURE
 from miniature.webui import Processed, Processing, WebUI
 
 # the miniature is too small to gain from more, and loses much where other work shares the cores
@@ -64,6 +65,11 @@ def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def base() -> BaseModel:
     return load_base(base_state_dict(seed=1))
+
+
+@pytest.fixture(scope="session")
+def base15() -> BaseModel:
+    return load_base(base_state_dict(1, SD15_MINIATURE), SD15_MINIATURE)
 
 
 @pytest.fixture

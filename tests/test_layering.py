@@ -28,12 +28,15 @@ ALLOWED = {
     "models": ("models.*", "torch einops"),
     "models.*": ("models.*", "torch einops"),
     "transparency": ("models.* images", "torch numpy"),
+    "attention_sharing": ("models.* errors", "torch"),
+    "scenes": ("methods", ""),
     "generation": (
-        "hosts.base methods settings weights layer_patch transparency models.* images errors",
+        "hosts.base methods settings weights layer_patch attention_sharing transparency models.* images "
+        "errors",
         "torch numpy PIL",
     ),
     "hooks": (
-        "generation hosts.base settings methods pictures transparency images errors",
+        "generation scenes hosts.base settings methods pictures transparency images errors",
         "torch numpy PIL",
     ),
     "ui": ("hosts.base methods settings images errors", "gradio"),

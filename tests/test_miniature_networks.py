@@ -471,7 +471,9 @@ def test_pictures_depend_on_the_prompt(model: BaseModel) -> None:
 def test_layer_files_have_the_released_names(files: dict[str, dict[str, Tensor]]) -> None:
     transparent = {"layer_xl_transparent_attn", "layer_xl_transparent_conv"}
     networks = {"vae_transparent_encoder", "vae_transparent_decoder"}
-    assert set(files) == transparent | networks | set(CONDITION_CHANNELS)
+    sharing = {f"layer_sd15_{name}" for name in ("transparent_attn", "joint", "fg2bg", "bg2fg")}
+    networks |= {f"layer_sd15_{name}" for name in networks}
+    assert set(files) == transparent | networks | sharing | set(CONDITION_CHANNELS)
     assert {value.dtype for file in files.values() for value in file.values()} == {torch.float16}
 
 

@@ -80,14 +80,6 @@ def test_sd15_method_on_sdxl(host: MiniatureHost, refused: Callable[..., str]) -
     assert "needs an SD1.5 checkpoint" in refused(host, UnsupportedBaseModel, arguments(method))
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m.family is SD15], ids=lambda m: m.weights.name)
-def test_sd15_methods_say_that_they_are_not_ready(
-    models_dir: Path, refused: Callable[..., str], method: Any
-) -> None:
-    host = MiniatureHost(models_dir, family="sd15")
-    assert "is not available yet" in refused(host, UnsupportedMethod, arguments(method))
-
-
 def test_conditions_on_an_inpainting_checkpoint(models_dir: Path, refused: Callable[..., str]) -> None:
     host = MiniatureHost(models_dir, inpainting=True)
     assert "inpainting checkpoint" in refused(host, UnsupportedMethod, arguments(CONDITIONED))

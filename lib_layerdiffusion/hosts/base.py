@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import torch
 from PIL import Image
 from torch import Tensor, nn
 
@@ -23,6 +24,8 @@ Job = Any
 """A host's processing object, `p` in its hooks."""
 
 EncodePixels = Callable[[Tensor], Tensor]
+
+Around = Callable[[Sequence[nn.Module], Sequence[int], int], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True)
@@ -102,8 +105,33 @@ class Host(Protocol):
         """
         ...
 
+    def unet_dtype(self, p: Job) -> torch.dtype:
+        """What the UNet computes in."""
+        ...
+
+    def keep_beside(self, unet: Unet, network: nn.Module, values: int) -> None:
+        """Have `network`, in the UNet's dtype, on the device while `unet` samples, and room beside it."""
+        ...
+
+    def around_calls(self, unet: Unet, modules: Sequence[str], around: Around) -> None:
+        """Enter `around(attentions, cond_or_uncond, rows)` for each call of the diffusion model.
+
+        `attentions` are its `modules` by name; the call's `rows` rows are equal chunks of positive (0) or
+        negative (1) prompts.
+        """
+        ...
+
     def break_sampling(self, unet: Unet, error: LayerDiffuseError) -> None:
         """Make sampling with this patcher raise the error: what a hook raises is swallowed by hosts."""
+        ...
+
+    # --- text
+    def encode_prompts(self, p: Job, texts: Sequence[str]) -> Tensor:
+        """Positive conditions [n, tokens, channels] of an SD1.5 model, on the device it samples on."""
+        ...
+
+    def is_plain_prompt(self, p: Job, text: str) -> bool:
+        """False for a prompt that changes while sampling, or combines several."""
         ...
 
     # --- VAE
@@ -130,6 +158,10 @@ class Host(Protocol):
 
     def keep_alpha(self, picture: Image.Image) -> None:
         """Remember that this picture's transparency must survive saving, showing and sending."""
+        ...
+
+    def name_layer(self, picture: Image.Image, layer: str) -> None:
+        """Have this picture's file name end with the name of its layer."""
         ...
 
     def app_started(self, demo: Any, app: Any) -> None:

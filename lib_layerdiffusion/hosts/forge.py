@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,13 @@ from backend import memory_management
 from backend.patcher.base import ModelPatcher
 from backend.sampling.condition import Condition
 from backend.sampling.sampling_function import sampling_prepare
-from modules import images, paths, shared
+from modules import images, paths, prompt_parser, shared
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib_layerdiffusion.errors import IncompatibleHost, LayerDiffuseError
 from lib_layerdiffusion.hosts import forge_saving
-from lib_layerdiffusion.hosts.base import BaseModel, EncodePixels, Job, Network, Posterior, Unet
+from lib_layerdiffusion.hosts.base import Around, BaseModel, EncodePixels, Job, Network, Posterior, Unet
 from lib_layerdiffusion.hosts.forge_sampling import StepModifier
 from lib_layerdiffusion.layer_patch import Lora, Patch, Shape
 
@@ -131,11 +131,41 @@ class ForgeHost:
         )
         unet.add_conditioning_modifier(modifier)
 
+    def unet_dtype(self, p: Job) -> torch.dtype:
+        return p.sd_model.forge_objects_original.unet.model.computation_dtype
+
+    def keep_beside(self, unet: Unet, network: nn.Module, values: int) -> None:
+        patcher = ModelPatcher(network, load_device=unet.load_device, offload_device=unet.offload_device)
+        unet.add_extra_model_patcher_during_sampling(patcher)
+        unet.add_extra_preserved_memory_during_sampling(values * unet.model.computation_dtype.itemsize)
+
+    def around_calls(self, unet: Unet, modules: Sequence[str], around: Around) -> None:
+        attentions = [unet.model.diffusion_model.get_submodule(name) for name in modules]
+        earlier = unet.model_options.get("model_function_wrapper")
+
+        def call(apply_model: Callable[..., Tensor], arguments: dict[str, Any]) -> Tensor:
+            x = arguments["input"]
+            with around(attentions, arguments["cond_or_uncond"], x.shape[0]):
+                if earlier is not None:
+                    return earlier(apply_model, arguments)
+                return apply_model(x, arguments["timestep"], **arguments["c"])
+
+        unet.set_model_unet_function_wrapper(call)
+
     def break_sampling(self, unet: Unet, error: LayerDiffuseError) -> None:
         def modifier(*args: Any) -> Any:
             raise error
 
         unet.add_conditioning_modifier(modifier)
+
+    # --- text
+    def encode_prompts(self, p: Job, texts: Sequence[str]) -> Tensor:
+        prompts = prompt_parser.SdConditioning(list(texts), width=p.width, height=p.height)
+        return p.sd_model.get_learned_conditioning(prompts).to(memory_management.get_torch_device())
+
+    def is_plain_prompt(self, p: Job, text: str) -> bool:
+        (schedule,) = prompt_parser.get_learned_conditioning_prompt_schedules([text], p.steps)
+        return len(schedule) == 1 and prompt_parser.re_AND.search(text) is None
 
     # --- VAE
     def posterior(self, p: Job, pixels: Tensor) -> Posterior:
@@ -180,6 +210,9 @@ class ForgeHost:
 
     def keep_alpha(self, picture: Image.Image) -> None:
         forge_saving.mark(picture)
+
+    def name_layer(self, picture: Image.Image, layer: str) -> None:
+        forge_saving.name_layer(picture, layer)
 
     def app_started(self, demo: Any, app: Any) -> None:
         forge_saving.install()

@@ -18,12 +18,17 @@ from typing import Any
 from PIL import Image, PngImagePlugin
 
 MARK = "layerdiffuse_alpha"
+LAYER = "layerdiffuse_layer"
 INFOTEXT = "layerdiffusion_enabled: True"
 WITH_ALPHA = frozenset({".png", ".avif", ".jxl", ".heif"})
 
 
 def mark(picture: Image.Image) -> None:
     setattr(picture, MARK, True)
+
+
+def name_layer(picture: Image.Image, layer: str) -> None:
+    setattr(picture, LAYER, layer)
 
 
 def is_ours(picture: Image.Image, infotext: str | None = None) -> bool:
@@ -45,12 +50,16 @@ def install() -> None:
 
 
 def before_image_saved(params: Any) -> None:
-    """Host callback: give a file of ours that was going to lose its alpha the format PNG."""
+    """Host callback: name the layer in the file name, and give what was going to lose its alpha as PNG."""
     path = Path(params.filename)
+    layer = getattr(params.image, LAYER, None)
+    if layer is not None:
+        path = path.with_stem(f"{path.stem}-{layer}")
     if path.suffix.lower() not in WITH_ALPHA and is_ours(
         params.image, (params.pnginfo or {}).get("parameters")
     ):
-        params.filename = str(path.with_suffix(".png"))
+        path = path.with_suffix(".png")
+    params.filename = str(path)
 
 
 def _wrap(module: Any, name: str, wrapper: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:

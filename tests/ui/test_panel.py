@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from lib_layerdiffusion.images import Uint8Image
-from lib_layerdiffusion.methods import METHODS, Injection, Layer, Method, find_method
+from lib_layerdiffusion.methods import METHODS, Layer, Method, find_method
 from lib_layerdiffusion.settings import ARGUMENTS
 from tests.conftest import picture
 from tests.ui.conftest import paste
@@ -82,7 +82,7 @@ def expected(method: Method) -> set[str]:
     names = ALWAYS | pictures | {f"{name}_box" for name in pictures}
     names |= {f"{layer.value}_prompt" for layer in method.prompts}
     names |= {"resize_mode"} if pictures else set()
-    return names | ({"weight"} if method.family.injection is Injection.WEIGHT_PATCH else set())
+    return names | {"weight"}
 
 
 def see_controls_of(page: Page, method: str) -> None:
