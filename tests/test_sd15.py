@@ -284,6 +284,35 @@ def test_weights_are_what_a_layer_does_not_what_it_stores() -> None:
     torch.testing.assert_close(bias, layer.bias)
 
 
+@torch.inference_mode()
+def test_attention_takes_what_hosts_hand_over(models_dir: Path, webui15: WebUI) -> None:
+    """`value` and `mask` mean what they mean to the host; at strength 0 that can be compared."""
+    network = AttentionSharing.from_state_dict(
+        weights.read(weights.locate(JOINT.weights, models_dir)), 3, control=False
+    ).float()
+    modules = [webui15.base.unet.get_submodule(module) for module in UNIT_MODULES]
+    cross: Any = modules[1]
+    x, context, value = torch.randn(3, 5, 32), torch.randn(3, 7, 64), torch.randn(3, 7, 64)
+    mask = torch.zeros(5, 7)
+    mask[:, 3:] = -torch.inf
+
+    def expected(allowed: int) -> torch.Tensor:
+        q, k, v = (
+            tokens.unflatten(-1, (8, -1)).transpose(1, 2)
+            for tokens in (cross.to_q(x), cross.to_k(context[:, :allowed]), cross.to_v(value[:, :allowed]))
+        )
+        attended = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1) @ v
+        result: torch.Tensor = cross.to_out(attended.transpose(1, 2).flatten(2))
+        return result
+
+    shared = attention_sharing.SharedAttention(network, 0.0, [], None, {})
+    with shared.active(modules, [0], 3):
+        whole = cross.forward(x, context=context, value=value, transformer_options={})
+        part = cross.forward(x, context=context, value=value, mask=mask, transformer_options={})
+    torch.testing.assert_close(whole, expected(7), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(part, expected(3), atol=1e-4, rtol=1e-4)
+
+
 def test_nothing_is_computed_twice(generate: Generate, monkeypatch: pytest.MonkeyPatch) -> None:
     merges: list[int] = []
     signals: list[int] = []
