@@ -49,6 +49,11 @@ class SharedAttention:
         self._control: dict[int, list[Tensor]] = {}
         self._signals = signals
 
+    def release(self) -> None:
+        """Free what was computed; the next call would compute it again."""
+        self._projections.clear()
+        self._control.clear()
+
     @contextmanager
     def active(
         self, attentions: Sequence[nn.Module], cond_or_uncond: Sequence[int], rows: int

@@ -34,7 +34,7 @@ class Networks:
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._kept: dict[WeightFile, tuple[str, Resident]] = {}
+        self._kept: dict[WeightFile, tuple[str, nn.Module, Resident]] = {}
         self._sharing: tuple[tuple[str, torch.dtype], AttentionSharing] | None = None
 
     def get(self, file: WeightFile, build: Callable[[Mapping[str, Tensor]], nn.Module]) -> Resident:
@@ -43,11 +43,12 @@ class Networks:
         identity = weights.identity(path)
         kept = self._kept.get(file)
         if kept is None or kept[0] != identity:
-            self._kept.pop(file, None)
+            if kept is not None:
+                self._host.release(self._kept.pop(file)[1])
             network = weights.build(path, build).eval().requires_grad_(False)
-            kept = identity, self._host.adopt(network)
+            kept = identity, network, self._host.adopt(network)
             self._kept[file] = kept
-        return kept[1]
+        return kept[2]
 
     def sharing(self, method: Method, dtype: torch.dtype) -> AttentionSharing:
         """Return the method's attention sharing network in a dtype; the last one stays in memory.
@@ -57,7 +58,9 @@ class Networks:
         path = weights.ensure(method.weights, self._host.models_dir())
         key = weights.identity(path), dtype
         if self._sharing is None or self._sharing[0] != key:
-            self._sharing = None
+            if self._sharing is not None:
+                self._host.release(self._sharing[1])
+                self._sharing = None
             network = weights.build(
                 path,
                 lambda state: AttentionSharing.from_state_dict(state, method.frames, bool(method.pictures)),
@@ -76,6 +79,7 @@ class Generation:
         self._networks = networks
         self._conditions: dict[tuple[Layer, int, int], Tensor] = {}
         self._signals: dict[tuple[int, int], dict[int, Tensor]] = {}
+        self._shared: SharedAttention | None = None
 
     def prepare(self, p: Job, encodes_pictures: bool) -> None:
         """Check everything that can be checked before sampling, and fetch and load what will be needed.
@@ -168,15 +172,23 @@ class Generation:
                 f"Only {matched} of the {len(patches)} patches in {path.name} found their place in the model."
             )
 
+    def finish(self) -> None:
+        """Free what a sampling pass computed; the host still holds the patcher that used it."""
+        if self._shared is not None:
+            self._shared.release()
+            self._shared = None
+
     def _share_attention(self, p: Job, unet: Unet, height: int, width: int) -> None:
         picture = None
         for layer in self.method.pictures:
             picture = torch.from_numpy(self._condition_rgb(layer, height, width)).permute(2, 0, 1)[None]
         network = self._networks.sharing(self.method, self.host.unet_dtype(p))
         signals = self._signals.setdefault((height, width), {})
+        self.finish()
         shared = SharedAttention(network, self.settings.weight, self._layer_prompts(p), picture, signals)
         self.host.keep_beside(unet, network, network.merged_values())
         self.host.around_calls(unet, UNIT_MODULES, shared.active)
+        self._shared = shared
 
     def _layer_prompts(self, p: Job) -> list[Tensor | None]:
         """Conditions of the additional prompts, each before the prompt of its own scene; None without one."""

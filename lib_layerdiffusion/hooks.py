@@ -271,6 +271,7 @@ class Hooks:
         """Forget the job; give every extra picture an infotext, as the host's Save button needs one each."""
         state = _state(p)
         if state is not None:
+            state.generation.finish()
             missing = len(processed.images) + len(processed.extra_images) - len(processed.infotexts)
             processed.infotexts = [*processed.infotexts, *[processed.info] * missing]
             delattr(p, STATE)

@@ -144,6 +144,9 @@ class MiniatureHost:
 
         return resident
 
+    def release(self, network: nn.Module) -> None:
+        """Nothing is remembered here."""
+
     # --- page
     def image_input(self, label: str, elem_id: str) -> Any:
         import gradio as gr

@@ -337,6 +337,37 @@ def test_nothing_is_computed_twice(generate: Generate, monkeypatch: pytest.Monke
     assert len(signals) == 1
 
 
+def test_nothing_is_kept_that_grows_with_use(
+    host15: MiniatureHost, generate: Generate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released: list[nn.Module] = []
+    made: list[nn.Module] = []
+    build = weights.build
+
+    def counted(path: Path, build_network: Any) -> Any:
+        made.append(build(path, build_network))
+        return made[-1]
+
+    shares: list[attention_sharing.SharedAttention] = []
+    active = attention_sharing.SharedAttention.active
+
+    def seen(self: attention_sharing.SharedAttention, *args: Any) -> Any:
+        shares.append(self)
+        return active(self, *args)
+
+    monkeypatch.setattr(weights, "build", counted)
+    monkeypatch.setattr(MiniatureHost, "release", lambda self, network: released.append(network))
+    monkeypatch.setattr(attention_sharing.SharedAttention, "active", seen)
+    for method in (JOINT, FG2BG, JOINT, JOINT):
+        generate(arguments(method))
+    sharing = [network for network in made if isinstance(network, AttentionSharing)]
+    # the last one is kept for the next generation; the host is told to forget each one before
+    assert len(sharing) == 3
+    assert released == sharing[:2]
+    assert shares
+    assert not any(shared._projections for shared in shares)
+
+
 @pytest.mark.parametrize("method", [BG2FG, JOINT], ids=name)
 def test_highres_pass(generate: Generate, method: Method) -> None:
     result = generate(arguments(method), enable_hr=True)

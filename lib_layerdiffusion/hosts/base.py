@@ -181,6 +181,10 @@ class Host(Protocol):
         """
         ...
 
+    def release(self, network: nn.Module) -> None:
+        """Have the host forget a network that `adopt` or `keep_beside` told it of, and so free its memory."""
+        ...
+
     # --- page
     def image_input(self, label: str, elem_id: str) -> Any:
         """A picture upload that keeps alpha, as a component of the page."""

@@ -235,6 +235,15 @@ class ForgeHost:
 
         return resident
 
+    def release(self, network: nn.Module) -> None:
+        # the host drops models that nobody else knows only when it runs out of memory, on a CPU never
+        for loaded in list(memory_management.current_loaded_models):
+            if loaded.model.model is network:
+                memory_management.unload_model_clones(loaded.model)
+        # a patcher leaves a loader at the network that refers back to it, so only a garbage collection would
+        # free hundreds of megabytes
+        network.__dict__.pop("lora_loader", None)
+
     # --- page
     def image_input(self, label: str, elem_id: str) -> Any:
         from modules_forge.forge_canvas.canvas import ForgeCanvas
