@@ -10,6 +10,7 @@ the per-round ratios with their range. The UNet has SD1.5's sizes and random wei
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -67,10 +68,12 @@ class Forgetful(dict[int, Any]):
 
 
 def random_tensors(shapes: dict[str, tuple[int, ...]], device: str, dtype: torch.dtype) -> dict[str, Tensor]:
-    return {
-        key: torch.randn(shape, device=device, dtype=dtype) * (0.5 / max(1, shape[-1]) ** 0.5)
-        for key, shape in shapes.items()
-    }
+    def draw(key: str, shape: tuple[int, ...]) -> Tensor:
+        if len(shape) == 1:
+            return torch.full(shape, float(key.endswith("weight")), device=device, dtype=dtype)
+        return torch.randn(shape, device=device, dtype=dtype) * (0.5 / math.prod(shape[1:]) ** 0.5)
+
+    return {key: draw(key, shape) for key, shape in shapes.items()}
 
 
 def build(config: UNetConfig, rank: int, device: str, dtype: torch.dtype) -> tuple[UNet, AttentionSharing]:
