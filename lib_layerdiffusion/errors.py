@@ -16,6 +16,10 @@ LayerDiffuseError            shown as it is: what is wrong, what to do
 
 from __future__ import annotations
 
+import logging
+
+logger = logging.getLogger("layerdiffuse")
+
 
 class LayerDiffuseError(Exception):
     """A sentence for the user. `status_code` and `detail` are what a web API answers with.
@@ -79,3 +83,16 @@ class GenerationFailed(LayerDiffuseError):
     """Something failed that should not have; the cause is chained."""
 
     status = 500
+
+
+def for_user(error: Exception, doing: str) -> LayerDiffuseError:
+    """Return an error that a user can read, and log the whole story of one that was not meant for users."""
+    if isinstance(error, LayerDiffuseError):
+        logger.error("%s", error)
+        return error
+    logger.error("failed while %s", doing, exc_info=error)
+    failed = GenerationFailed(
+        f"LayerDiffuse failed while {doing} ({type(error).__name__}: {error}). The console has the details."
+    )
+    failed.__cause__ = error
+    return failed

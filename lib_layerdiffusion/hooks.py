@@ -6,34 +6,24 @@ copied or reused `p` starts anew.
 
 from __future__ import annotations
 
-import itertools
-import logging
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
 from lib_layerdiffusion import scenes
-from lib_layerdiffusion.errors import GenerationFailed, LayerDiffuseError
+from lib_layerdiffusion.errors import GenerationFailed, LayerDiffuseError, for_user
 from lib_layerdiffusion.generation import Generation, Networks
-from lib_layerdiffusion.hosts.base import EncodePixels, Host, Job
-from lib_layerdiffusion.images import blend, preview
-from lib_layerdiffusion.pictures import flatten, to_rgba
+from lib_layerdiffusion.hosts.base import Host, Job
+from lib_layerdiffusion.images import preview
+from lib_layerdiffusion.init_pictures import InitPictures
 from lib_layerdiffusion.settings import Settings
-from lib_layerdiffusion.transparency import add_offset
-
-logger = logging.getLogger("layerdiffuse")
 
 STATE = "_layerdiffuse"
 PREVIEW = "layerdiffuse_preview"
 INFOTEXT_PREFIX = "layerdiffusion_"
-LATENT_UPSCALE = 3
-"""The host's resize mode that leaves init images at their own size."""
-
-T = TypeVar("T")
 
 
 class JobState:
@@ -43,7 +33,7 @@ class JobState:
         self.p = p
         self.generation = generation
         self.latents: dict[int, Tensor] = {}
-        self.init_pictures: list[Image.Image] = []
+        self.init_pictures: InitPictures | None = None
         self.overlay_mask: Image.Image | None = None
         self.before_overlay: Image.Image | None = None
 
@@ -95,9 +85,9 @@ class Hooks:
                 names = scenes.layer_names(settings.method, len(p.all_prompts))
                 p.extra_generation_params[f"{INFOTEXT_PREFIX}layer"] = names
             if encodes:
-                self._encode_init_pictures(p, state)
+                state.init_pictures = InitPictures(self.host, generation, p)
         except Exception as error:
-            self.host.fail(p, _for_user(error, "preparing"))
+            self.host.fail(p, for_user(error, "preparing"))
 
     def before_sampling(self, p: Job, x: Tensor) -> None:
         """Patch the UNet for the coming pass over latents like `x` [B, 4, h, w]."""
@@ -109,7 +99,7 @@ class Hooks:
             self._catch_highres_latents(p, state)
         except Exception as error:
             unet = self.host.clone(self.host.unet(p))
-            self.host.break_sampling(unet, _for_user(error, "patching the model"))
+            self.host.break_sampling(unet, for_user(error, "patching the model"))
             self.host.install(p, unet)
 
     def _catch_highres_latents(self, p: Job, state: JobState) -> None:
@@ -124,66 +114,6 @@ class Hooks:
             return latents
 
         p.sampler.sample_img2img = sample_and_keep
-
-    # --- img2img
-    def _encode_init_pictures(self, p: Job, state: JobState) -> None:
-        """Wrap the next `p.init`: init pictures are shown to it on grey, and encoded with their offset."""
-        original = p.init
-
-        def init(*args: Any, **kwargs: Any) -> Any:
-            p.__dict__.pop("init", None)
-            given = p.init_images
-            state.init_pictures = [to_rgba(picture) for picture in given]
-            p.init_images = [flatten(picture) for picture in state.init_pictures]
-            try:
-                with (
-                    self.host.option("sd_vae_encode_method", "Full"),
-                    self.host.encode_with(p, self._encoder_for(p, state)),
-                ):
-                    return original(*args, **kwargs)
-            finally:
-                p.init_images = given
-
-        p.init = init
-
-    def _encoder_for(self, p: Job, state: JobState) -> Callable[[EncodePixels, Tensor], Tensor]:
-        pictures = state.init_pictures
-        expected = len(pictures) if len(pictures) > 1 else p.batch_size
-        count = itertools.count()
-        latents: dict[int, Tensor] = {}
-
-        def encode_one(n: int, pixels: Tensor) -> Tensor:
-            picture = n if len(pictures) > 1 else 0
-            if picture not in latents:
-                try:
-                    latents[picture] = self._encode(p, state, pictures[picture], pixels)
-                except Exception as error:
-                    # not in a hook: this one ends the job by itself
-                    raise _for_user(error, "encoding the init picture") from error
-            return latents[picture]
-
-        def encode(original: EncodePixels, pixels: Tensor) -> Tensor:
-            numbers = [next(count) for _ in pixels]
-            if numbers[-1] >= expected:
-                # an inpainting checkpoint's masked picture
-                return original(pixels)
-            return torch.cat([encode_one(n, one[None]) for n, one in zip(numbers, pixels, strict=True)])
-
-        return encode
-
-    def _encode(self, p: Job, state: JobState, picture: Image.Image, pixels: Tensor) -> Tensor:
-        rgba = self._as_encoded(p, picture, *pixels.shape[1:3])
-        posterior = self.host.posterior(p, pixels)
-        return add_offset(posterior.mean, posterior.logvar, state.generation.offset(np.array(rgba)))
-
-    def _as_encoded(self, p: Job, picture: Image.Image, height: int, width: int) -> Image.Image:
-        """Return the RGBA picture with the geometry that the host gave the one it encodes."""
-        resize, region = self.host.resize_init_image, _crop_region(p)
-        if region is not None:
-            picture = resize(2, picture.crop(region), p.width, p.height)
-        elif p.resize_mode != LATENT_UPSCALE:
-            picture = resize(p.resize_mode, picture, p.width, p.height)
-        return picture if picture.size == (width, height) else resize(0, picture, width, height)
 
     # --- after sampling
     def post_sample(self, p: Job, samples: Any) -> None:
@@ -229,7 +159,7 @@ class Hooks:
                 self.host.name_layer(picture, method.outputs[frame].value)
             return picture
         except Exception as error:
-            return Undeliverable(_for_user(error, "decoding the transparency"))
+            return Undeliverable(for_user(error, "decoding the transparency"))
 
     def _decode(self, p: Job, state: JobState, picture: Image.Image) -> Image.Image:
         latents = state.latents.get(p.iteration)
@@ -242,30 +172,14 @@ class Hooks:
         source = picture if mask is None or state.before_overlay is None else state.before_overlay
         rgba, over_board = state.generation.decode(p, latents[p.batch_index], np.array(source.convert("RGB")))
         result, shown = Image.fromarray(rgba), Image.fromarray(over_board)
-        if mask is not None and state.init_pictures:
-            result = self._inpaint(p, state, result, mask)
+        if mask is not None and state.init_pictures is not None:
+            result = state.init_pictures.keep_outside(result, mask)
             shown = Image.fromarray(preview(np.asarray(result, np.float32) / np.float32(255)))
         setattr(shown, PREVIEW, True)
         # a list of its own: copies of `p` share the list they were copied with
         p.extra_result_images = [*p.extra_result_images, shown]
         self.host.keep_alpha(result)
         return result
-
-    def _inpaint(self, p: Job, state: JobState, result: Image.Image, mask: Image.Image) -> Image.Image:
-        """Return the original where the mask is black, the result where it is white."""
-        pictures, resize = state.init_pictures, self.host.resize_init_image
-        original = pictures[p.batch_index if len(pictures) > 1 else 0]
-        region = _crop_region(p)
-        if region is not None:
-            left, top, right, bottom = region
-            canvas = Image.new("RGBA", original.size)
-            canvas.paste(resize(1, result, right - left, bottom - top), (left, top))
-            result = canvas
-        elif original.size != result.size:
-            mode = 0 if p.resize_mode == LATENT_UPSCALE else p.resize_mode
-            original = resize(mode, original, *result.size)
-        mask = mask.convert("L").resize(result.size)
-        return Image.fromarray(blend(np.array(result), np.array(original), np.array(mask)))
 
     def finish(self, p: Job, processed: Any) -> None:
         """Forget the job; give every extra picture an infotext, as the host's Save button needs one each."""
@@ -290,23 +204,3 @@ class Hooks:
 def _state(p: Job) -> JobState | None:
     state = getattr(p, STATE, None)
     return state if state is not None and state.p is p else None
-
-
-def _crop_region(p: Job) -> tuple[int, int, int, int] | None:
-    """Return (left, top, right, bottom) where only the masked part of the picture is generated."""
-    if getattr(p, "image_mask", None) is None or not p.inpaint_full_res or p.paste_to is None:
-        return None
-    left, top, width, height = p.paste_to
-    return left, top, left + width, top + height
-
-
-def _for_user(error: Exception, doing: str) -> LayerDiffuseError:
-    if isinstance(error, LayerDiffuseError):
-        logger.error("%s", error)
-        return error
-    logger.exception("failed while %s", doing)
-    failed = GenerationFailed(
-        f"LayerDiffuse failed while {doing} ({type(error).__name__}: {error}). The console has the details."
-    )
-    failed.__cause__ = error
-    return failed

@@ -36,9 +36,10 @@ ALLOWED = {
         "torch numpy PIL",
     ),
     "hooks": (
-        "generation scenes hosts.base settings methods pictures transparency images errors",
+        "generation init_pictures scenes hosts.base settings methods images errors",
         "torch numpy PIL",
     ),
+    "init_pictures": ("generation hosts.base pictures transparency images errors", "torch numpy PIL"),
     "ui": ("hosts.base methods settings images errors", "gradio"),
     "hosts.base": ("layer_patch errors", "torch PIL"),
     "hosts": ("hosts.* layer_patch errors", "torch numpy PIL gradio modules modules_forge backend"),

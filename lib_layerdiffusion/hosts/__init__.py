@@ -18,7 +18,11 @@ def _has(module: str) -> bool:
 def detect() -> Host:
     """Return the adapter of the WebUI that is running. Raises IncompatibleHost on one without an adapter."""
     if _has("backend.patcher.base"):
-        from lib_layerdiffusion.hosts.forge import ForgeHost
-
+        try:
+            from lib_layerdiffusion.hosts.forge import ForgeHost
+        except ImportError as error:
+            raise IncompatibleHost(
+                f"LayerDiffuse does not know this version of Forge ({error}); update both, or report it."
+            ) from error
         return ForgeHost()
     raise IncompatibleHost("LayerDiffuse runs on Stable Diffusion WebUI Forge; this WebUI is another one.")
