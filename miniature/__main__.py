@@ -1,4 +1,4 @@
-"""The main job without a WebUI: every SDXL method and img2img, from the pictures beside this file to PNGs.
+"""The main job without a WebUI: every method and img2img, from the pictures beside this file to PNGs.
 
 It runs scripts/forge_layerdiffusion.py, as a host does, over a diffusion model of four million parameters
 with random weights: every step is the real one, but the pictures show noise.
@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, PngImagePlugin
 
 from lib_layerdiffusion.errors import LayerDiffuseError
-from lib_layerdiffusion.methods import METHODS, SDXL, Layer
+from lib_layerdiffusion.methods import METHODS, SD15, SDXL, Layer, Method
 from lib_layerdiffusion.settings import ARGUMENTS, SHORT
 from miniature.host import MiniatureHost
 from miniature.random_weights import base_state_dict, layer_files, load_base
 from miniature.script import load_script
+from miniature.unet import SD15_MINIATURE, SDXL_MINIATURE
 from miniature.webui import Processing, WebUI
 
 PICTURES = Path(__file__).parent / "pictures"
@@ -35,18 +38,24 @@ def layers() -> dict[Layer, Image.Image]:
     }
 
 
-def jobs() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
-    """Name of a job -> changed script arguments, changed fields of the request."""
+class Task(NamedTuple):
+    """One request: its name, its method, changed script arguments and changed fields."""
+
+    name: str
+    method: Method
+    arguments: dict[str, Any]
+    fields: dict[str, Any]
+
+
+def tasks() -> Iterator[Task]:
     pictures = layers()
-    found: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
     for method in METHODS:
-        if method.family is SDXL:
-            given = {f"{SHORT[layer]}_image": pictures[layer] for layer in method.pictures}
-            found[method.weights.name] = {"method": method.label, **given}, {}
-            if not method.pictures:
-                fields = {"init_images": [pictures[Layer.FOREGROUND]], "denoising_strength": 0.5}
-                found[f"{method.weights.name}-img2img"] = {"method": method.label}, fields
-    return found
+        given = {f"{SHORT[layer]}_image": pictures[layer] for layer in method.pictures}
+        arguments = {"method": method.label, **given}
+        yield Task(method.weights.name, method, arguments, {})
+        if not method.pictures and method.frames == 1:
+            fields = {"init_images": [pictures[Layer.FOREGROUND]], "denoising_strength": 0.5}
+            yield Task(f"{method.weights.name}-img2img", method, arguments, fields)
 
 
 def save(image: Image.Image, path: Path) -> str:
@@ -76,26 +85,32 @@ def main() -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     models_dir = options.out / "models"
     layer_files(models_dir / "layer_model", seed=1)
-    webui = WebUI(load_base(base_state_dict(seed=1)))
-    script = load_script(lambda: MiniatureHost(models_dir))
-    for name, (arguments, fields) in jobs().items():
+    configs = {SDXL: SDXL_MINIATURE, SD15: SD15_MINIATURE}
+    webuis = {
+        family: WebUI(load_base(base_state_dict(1, config), config)) for family, config in configs.items()
+    }
+    scripts = {family: load_script(partial(MiniatureHost, models_dir, family.key)) for family in webuis}
+    for task in tasks():
+        family = task.method.family
         request = Processing(
-            webui,
+            webuis[family],
             prompt=options.prompt,
             width=width,
             height=height,
             steps=options.steps,
             seed=options.seed,
-            scripts=[script],
-            script_args=list({**dict(ARGUMENTS), "enabled": True, **arguments}.values()),
-            **fields,
+            scripts=[scripts[family]],
+            script_args=list({**dict(ARGUMENTS), "enabled": True, **task.arguments}.values()),
+            **task.fields,
         )
         try:
-            (image,) = webui.process_images(request).images
+            images = webuis[family].process_images(request).images
         except LayerDiffuseError as error:
-            print(f"{name}: {error}", file=sys.stderr)
+            print(f"{task.name}: {error}", file=sys.stderr)
             return 1
-        print(save(image, options.out / f"{name}.png"), flush=True)
+        for image, layer in zip(images, task.method.outputs, strict=True):
+            suffix = f"-{layer.value}" if len(images) > 1 else ""
+            print(save(image, options.out / f"{task.name}{suffix}.png"), flush=True)
     return 0
 
 

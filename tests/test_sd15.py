@@ -232,19 +232,23 @@ def test_weight_and_stop_at(generate: Generate, method: Method) -> None:
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.7])
-def test_no_extra_weights_is_the_unpatched_network(models_dir: Path, webui15: WebUI, strength: float) -> None:
-    path = weights.locate(JOINT.weights, models_dir)
-    state = weights.read(path)
+@pytest.mark.parametrize("method", [JOINT, FG2BG], ids=name)
+def test_no_extra_weights_is_the_unpatched_network(
+    models_dir: Path, webui15: WebUI, method: Method, strength: float
+) -> None:
+    state = weights.read(weights.locate(method.weights, models_dir))
     if strength:
         state = {key: torch.zeros_like(tensor) for key, tensor in state.items()}
-    network = AttentionSharing.from_state_dict(state, 3, control=False).float().eval()
-    shared = attention_sharing.SharedAttention(network, strength, [], None, {})
+    network = AttentionSharing.from_state_dict(state, method.frames, control=bool(method.pictures)).float()
+    control = torch.rand(1, 3, 64, 64) if method.pictures else None
+    shared = attention_sharing.SharedAttention(network, strength, [], control, {})
     unet = webui15.base.unet
     modules = [unet.get_submodule(module) for module in UNIT_MODULES]
-    x, t, context = torch.randn(6, 4, 8, 8), torch.full((6,), 500.0), torch.randn(6, 16, 64)
+    rows = 2 * method.frames
+    x, t, context = torch.randn(rows, 4, 8, 8), torch.full((rows,), 500.0), torch.randn(rows, 16, 64)
     with torch.inference_mode():
         expected = unet(x, t, context)
-        with shared.active(modules, [1, 0], 6):
+        with shared.active(modules, [1, 0], rows):
             result = unet(x, t, context)
         torch.testing.assert_close(result, expected, atol=1e-4, rtol=1e-4)
         assert torch.equal(unet(x, t, context), expected)
