@@ -154,3 +154,20 @@ def test_reloading_the_page_wraps_nothing_twice(forge: FakeForge) -> None:
     forge_saving.install()
     assert forge.stealth.add_stealth_pnginfo is writer
     assert forge.api.encode_pil_to_base64 is encoder
+
+
+@pytest.mark.parametrize(
+    ("samples_format", "make", "name"),
+    [
+        ("png", ours, "00000-7-background.png"),
+        ("jpg", ours, "00000-7-background.png"),
+        ("jpg", lambda: Image.fromarray(picture()).convert("RGB"), "00000-7-background.jpg"),
+    ],
+)
+def test_file_is_named_by_its_layer(
+    forge: FakeForge, tmp_path: Path, samples_format: str, make: Callable[[], Image.Image], name: str
+) -> None:
+    forge.samples_format = samples_format
+    image = make()
+    forge_saving.name_layer(image, "background")
+    assert forge.save_image(image, tmp_path, INFOTEXT).name == name
