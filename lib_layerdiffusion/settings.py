@@ -52,10 +52,10 @@ class Settings:
     def from_args(cls, args: Sequence[Any]) -> Settings:
         """Read script arguments; missing ones at the end have their defaults.
 
-        Where the first says disabled nothing else is looked at. Raises BadSetting and BadPicture.
+        The first may instead be a dictionary with any of them by name, enabled unless it says otherwise.
+        Where disabled nothing else is looked at. Raises BadSetting and BadPicture.
         """
-        names = [name for name, _ in ARGUMENTS]
-        values = {**dict(ARGUMENTS), **dict(zip(names, args, strict=False))}
+        values = {**dict(ARGUMENTS), **_by_name(args)}
         if not _truth(values["enabled"]):
             return cls()
         pictures = {
@@ -100,6 +100,16 @@ class Settings:
         keys["resize_mode"] = self.resize_mode.value
         keys |= {f"{short}_additional_prompt": self.prompts.get(layer) for layer, short in SHORT.items()}
         return {f"layerdiffusion_{name}": value for name, value in keys.items() if value is not None}
+
+
+def _by_name(args: Sequence[Any]) -> dict[str, Any]:
+    names = [name for name, _ in ARGUMENTS]
+    if not args or not isinstance(args[0], Mapping):
+        return dict(zip(names, args, strict=False))
+    unknown = [str(name) for name in args[0] if name not in names]
+    if unknown:
+        raise BadSetting(f'LayerDiffuse has no setting "{unknown[0]}". It has: {", ".join(names)}.')
+    return {"enabled": True, **args[0]}
 
 
 def _truth(value: Any) -> bool:

@@ -96,6 +96,26 @@ def test_short_argument_lists_have_defaults() -> None:
     assert len(ARGUMENTS) == 12
 
 
+def test_arguments_by_name() -> None:
+    by_name = {"method": "From Foreground to Blending", "fg_image": picture(), "weight": 0.5}
+    settings = Settings.from_args([by_name])
+    assert (settings.enabled, settings.weight, settings.ending_step) == (True, 0.5, 1.0)
+    assert list(settings.pictures) == [Layer.FOREGROUND]
+    # hosts fill the places behind it with defaults
+    assert Settings.from_args([{"weight": 2}, *[value for _, value in ARGUMENTS[1:]]]).weight == 2
+    assert not Settings.from_args([{"enabled": False, "weight": 9}]).enabled
+
+
+def settings_by_name(settings: Settings) -> dict[str, Any]:
+    infotext = {key.removeprefix("layerdiffusion_"): value for key, value in settings.infotext().items()}
+    return infotext | {"fg_image": settings.pictures[Layer.FOREGROUND], "bg_image": None, "blend_image": None}
+
+
+def test_unknown_name_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(BadSetting, match=r'no setting "wieght"\. It has: enabled, method, weight'):
+        Settings.from_args([{"wieght": 1}])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
