@@ -106,11 +106,6 @@ def test_arguments_by_name() -> None:
     assert not Settings.from_args([{"enabled": False, "weight": 9}]).enabled
 
 
-def settings_by_name(settings: Settings) -> dict[str, Any]:
-    infotext = {key.removeprefix("layerdiffusion_"): value for key, value in settings.infotext().items()}
-    return infotext | {"fg_image": settings.pictures[Layer.FOREGROUND], "bg_image": None, "blend_image": None}
-
-
 def test_unknown_name_is_answered_with_the_known_ones() -> None:
     with pytest.raises(BadSetting, match=r'no setting "wieght"\. It has: enabled, method, weight'):
         Settings.from_args([{"wieght": 1}])
