@@ -156,6 +156,26 @@ def test_inpainting_changes_nothing_outside_the_mask(generate: Generate, only_ma
     assert (after[~outside] != before[~outside]).any()
 
 
+def test_only_masked_encodes_the_region_with_its_own_offset(
+    webui: WebUI, script: Any, host: MiniatureHost
+) -> None:
+    image, mask = init_picture(200, 150).convert("RGB").convert("RGBA"), mask_for(200, 150)
+    p = request(webui, script, arguments(), init_images=[image], image_mask=mask, inpaint_full_res=True)
+    webui.process_images(p)
+    assert p.init_latent is not None
+    region = resize_image(2, image.crop(mask.getbbox()), 64, 64)
+    torch.testing.assert_close(p.init_latent, expected_latent(webui, host, region), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("mode", [0, 1, 2])
+def test_outside_the_mask_is_the_picture_resized_as_the_host_does(generate: Generate, mode: int) -> None:
+    original, mask = init_picture(120, 80), mask_for(120, 80)
+    (after,) = pixels(generate(arguments(), init_images=[original], image_mask=mask, resize_mode=mode))
+    outside = np.asarray(resize_image(mode, mask, 64, 64)) == 0
+    assert outside.any()
+    assert (after[outside] == np.asarray(resize_image(mode, original, 64, 64))[outside]).all()
+
+
 def test_only_masked_returns_the_picture_at_its_own_size(generate: Generate) -> None:
     original, mask = init_picture(200, 150), mask_for(200, 150)
     result = generate(arguments(), init_images=[original], image_mask=mask, inpaint_full_res=True)
