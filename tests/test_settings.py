@@ -133,6 +133,11 @@ def test_bad_values_are_named(change: dict[str, Any], message: str) -> None:
         Settings.from_args(arguments(**change))
 
 
+def test_null_prompts_are_no_prompts() -> None:
+    args = arguments(fg_additional_prompt=None, bg_additional_prompt="  ", blend_additional_prompt="a table")
+    assert Settings.from_args(args).prompts == {Layer.BLENDED: "a table"}
+
+
 def test_missing_pictures_are_named() -> None:
     settings = Settings.from_args(arguments("(SDXL) From Background and Blending to Foreground"))
     with pytest.raises(MissingPicture, match="needs a background and a blended picture"):
