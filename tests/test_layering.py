@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from lib_layerdiffusion.methods import METHODS
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "lib_layerdiffusion"
 
@@ -166,3 +168,14 @@ def test_a_forbidden_arrow_is_reported(module: str, source: str, problem: str) -
 def test_an_allowed_arrow_is_not(module: str, source: str) -> None:
     package = f"{PACKAGE}.{module}".rpartition(".")[0]
     assert violations(module, imports(source, package)) == []
+
+
+def test_methods_are_named_in_their_table_alone() -> None:
+    names = {name for method in METHODS for name in (method.label, method.weights.name, *method.aliases)}
+    table = ROOT / PACKAGE / "methods.py"
+    texts = {path: path.read_text("utf-8") for path in sources(PACKAGE, "scripts")}
+    assert all(method.label in texts[table] for method in METHODS)
+    found = [
+        (path.name, name) for path, text in texts.items() if path != table for name in names if name in text
+    ]
+    assert found == []
