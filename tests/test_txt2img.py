@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -119,6 +120,23 @@ def test_copies_of_one_processing_object_do_not_share_pictures(
     for seed, cell_result in zip((3, 4, 5), cells, strict=True):
         assert (pixels(cell_result) == pixels(generate(arguments(), seed=seed))).all()
         assert len(cell_result.extra_images) == 1
+
+
+def test_a_script_that_runs_a_copy_in_the_middle_disturbs_nothing(
+    webui: WebUI, script: Any, generate: Generate
+) -> None:
+    class Detailer:
+        """Hands a copied job to every script, as scripts do that generate a part again."""
+
+        def postprocess_batch(self, p: Processing, *args: Any, **kwargs: Any) -> None:
+            script.post_sample(copy.copy(p), SimpleNamespace(samples=torch.zeros(1, 4, 8, 8)))
+
+        def __getattr__(self, name: str) -> Any:
+            return lambda *args, **kwargs: None
+
+    p = request(webui, script, arguments())
+    p.scripts = [script, Detailer()]
+    assert (pixels(webui.process_images(p)) == pixels(generate(arguments()))).all()
 
 
 @pytest.mark.parametrize(("width", "height"), [(200, 264), (72, 64), (64, 72), (24, 8), (328, 136)])
