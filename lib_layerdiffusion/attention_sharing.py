@@ -70,14 +70,17 @@ class SharedAttention:
                 f"set the batch size to 1 or a multiple of {self._frames}."
             )
         positive = [mark == 0 for mark in cond_or_uncond for _ in range(chunk // self._frames)]
+        # an instance's own forward comes before its class's; another extension may have set one
+        earlier = [module.__dict__.get("forward") for module in attentions]
         try:
             for n, module in enumerate(attentions):
-                # not a module attribute of the class: an instance's own forward comes first
                 module.forward = self._forward(n, module, positive)
             yield
         finally:
-            for module in attentions:
+            for module, forward in zip(attentions, earlier, strict=True):
                 module.__dict__.pop("forward", None)
+                if forward is not None:
+                    module.forward = forward
 
     def _forward(self, n: int, module: nn.Module, positive: list[bool]) -> Forward:
         unit = self._network.units[n]

@@ -27,9 +27,10 @@ Resident = Callable[[int], AbstractContextManager[Any]]
 
 
 class Networks:
-    """The transparency networks in use, one per weight file, noticed when the file is replaced.
+    """The networks in use: every transparency encoder and decoder asked for, and the last sharing network.
 
-    Families have files of their own, so one family's network never serves another.
+    Each belongs to one weight file and is read again when the file is replaced. Families have files of
+    their own, so one family's network never serves another.
     """
 
     def __init__(self, host: Host) -> None:

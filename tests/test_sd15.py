@@ -266,6 +266,21 @@ def test_forwards_are_put_back_when_the_network_fails(models_dir: Path, webui15:
     assert not any("forward" in vars(module) for module in modules)
 
 
+def test_a_forward_that_another_extension_set_is_put_back(models_dir: Path, webui15: WebUI) -> None:
+    state = weights.read(weights.locate(ALONE.weights, models_dir))
+    network = AttentionSharing.from_state_dict(state, 1, control=False)
+    modules = [webui15.base.unet.get_submodule(module) for module in UNIT_MODULES]
+
+    def other(x: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
+        return x
+
+    modules[3].forward = other
+    with attention_sharing.SharedAttention(network, 1.0, [], None, {}).active(modules, [0], 1):
+        assert modules[3].forward is not other
+    assert [n for n, module in enumerate(modules) if "forward" in vars(module)] == [3]
+    assert modules[3].forward is other
+
+
 class OddLinear(nn.Module):
     """A host's layer: no float weight to read, a LoRA that is added while it runs."""
 

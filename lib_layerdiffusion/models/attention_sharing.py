@@ -58,7 +58,7 @@ def linear_weight(layer: nn.Module, in_features: int, like: Tensor) -> tuple[Ten
     """Return weight [out, in] and bias [out] of a linear layer, float32, by calling it.
 
     A host's layer may hold its weight quantized, in another dtype, on another device, or add a LoRA while it
-    runs; what it does to the unit vectors is the weight in every case.
+    runs; what it does to the unit vectors is the weight in every case, rounded to `like`'s dtype once.
     """
     bias = layer(like.new_zeros(1, in_features)).float()
     weight = layer(torch.eye(in_features, device=like.device, dtype=like.dtype)).float() - bias
