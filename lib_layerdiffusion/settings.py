@@ -121,7 +121,7 @@ def _truth(value: Any) -> bool:
 def _number(value: Any, name: str, low: float, high: float) -> float:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not low <= number <= high:
         raise BadSetting(

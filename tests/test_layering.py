@@ -25,7 +25,22 @@ ALLOWED = {
     "images": ("errors", "numpy cv2 PIL"),
     "pictures": ("images errors", "numpy PIL"),
     "settings": ("methods pictures images errors", "numpy"),
-    "weights": ("methods errors", "torch safetensors huggingface_hub"),
+    "progress": ("errors", "tqdm"),
+    "memory": ("errors", "torch"),
+    "weight_layout": ("layer_patch models.* methods errors", "torch safetensors"),
+    "weight_records": ("weight_layout progress methods", "torch safetensors"),
+    "download": (
+        "weight_layout weight_records progress methods errors",
+        "huggingface_hub filelock",
+    ),
+    "weights": ("download weight_layout weight_records progress methods errors", "torch safetensors"),
+    "command": ("weights weight_layout download methods errors", ""),
+    "__main__": ("command", ""),
+    "networks": ("hosts.base weights models.* methods", "torch"),
+    "decoding": (
+        "networks transparency models.* memory progress hosts.base images methods errors",
+        "torch numpy",
+    ),
     "layer_patch": ("errors", "torch"),
     "models": ("models.*", "torch einops"),
     "models.*": ("models.*", "torch einops"),
@@ -33,22 +48,22 @@ ALLOWED = {
     "attention_sharing": ("models.* errors", "torch"),
     "scenes": ("methods", ""),
     "generation": (
-        "hosts.base methods settings weights layer_patch attention_sharing transparency models.* images "
-        "errors",
-        "torch numpy PIL",
+        "hosts.base methods settings weights weight_layout networks decoding layer_patch attention_sharing "
+        "transparency models.* images errors",
+        "torch",
     ),
     "hooks": (
-        "generation init_pictures scenes hosts.base settings methods images errors",
+        "generation networks init_pictures scenes hosts.base settings methods images errors",
         "torch numpy PIL",
     ),
     "init_pictures": ("generation hosts.base pictures transparency images errors", "torch numpy PIL"),
     "ui": ("hosts.base methods settings images errors", "gradio"),
-    "hosts.base": ("layer_patch errors", "torch PIL"),
+    "hosts.base": ("layer_patch progress errors", "torch PIL"),
     "hosts": ("hosts.* layer_patch errors", "torch numpy PIL gradio modules modules_forge backend"),
     "hosts.*": ("hosts.* layer_patch errors", "torch numpy PIL gradio modules modules_forge backend"),
     "scripts/*": ("hooks ui hosts hosts.base settings errors", "modules"),
 }
-ONLY_INSIDE_FUNCTIONS = ("huggingface_hub",)
+ONLY_INSIDE_FUNCTIONS = ("huggingface_hub", "filelock")
 NOWHERE = ("diffusers", "torchvision")
 
 
@@ -144,7 +159,7 @@ def test_core_loads_without_host_gradio_or_hub() -> None:
         ("errors", "import torch", "errors may not import torch"),
         ("methods", "from lib_layerdiffusion import settings", "may not import lib_layerdiffusion.settings"),
         ("hosts.base", "from ..generation import Generation", "may not import lib_layerdiffusion.generation"),
-        ("weights", "import huggingface_hub", "huggingface_hub only inside a function"),
+        ("download", "import huggingface_hub", "huggingface_hub only inside a function"),
         ("settings", "def f():\n    import gradio", "settings may not import gradio"),
         ("images", "import importlib\nimportlib.import_module('modules.shared')", "import modules.shared"),
         ("scripts/main", "from backend import memory_management", "scripts/main may not import backend"),
@@ -160,7 +175,7 @@ def test_a_forbidden_arrow_is_reported(module: str, source: str, problem: str) -
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("weights", "def fetch():\n    from huggingface_hub import hf_hub_download"),
+        ("download", "def fetch():\n    from huggingface_hub import hf_hub_download"),
         ("settings", "import json\nfrom lib_layerdiffusion.methods import METHODS"),
         ("models.transparency", "from .blocks import DownBlock"),
     ],
