@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from lib_layerdiffusion import scenes
+from lib_layerdiffusion import infotext, scenes
 from lib_layerdiffusion.errors import GenerationFailed, LayerDiffuseError, for_user
 from lib_layerdiffusion.generation import Generation, Networks
 from lib_layerdiffusion.hosts.base import Host, Job
@@ -23,7 +23,6 @@ from lib_layerdiffusion.settings import Settings
 
 STATE = "_layerdiffuse"
 PREVIEW = "layerdiffuse_preview"
-INFOTEXT_PREFIX = "layerdiffusion_"
 
 
 class JobState:
@@ -80,10 +79,10 @@ class Hooks:
             generation.prepare(p, encodes)
             state = JobState(p, generation)
             setattr(p, STATE, state)
-            p.extra_generation_params.update(settings.infotext())
+            p.extra_generation_params.update(infotext.write(settings))
             if settings.method.frames > 1:
                 names = scenes.layer_names(settings.method, len(p.all_prompts))
-                p.extra_generation_params[f"{INFOTEXT_PREFIX}layer"] = names
+                p.extra_generation_params[f"{infotext.PREFIX}layer"] = names
             if encodes:
                 state.init_pictures = InitPictures(self.host, generation, p)
         except Exception as error:
@@ -197,7 +196,7 @@ class Hooks:
         p.extra_generation_params = {
             key: value
             for key, value in p.extra_generation_params.items()
-            if not key.startswith(INFOTEXT_PREFIX)
+            if not key.startswith(infotext.PREFIX)
         }
 
 

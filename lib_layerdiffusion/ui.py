@@ -8,17 +8,18 @@ from typing import Any
 
 import gradio as gr
 
+from lib_layerdiffusion import infotext
 from lib_layerdiffusion.errors import BadSetting
 from lib_layerdiffusion.hosts.base import Host
 from lib_layerdiffusion.images import ResizeMode
 from lib_layerdiffusion.methods import DEFAULT_METHOD, METHODS, Layer, Method, find_method
-from lib_layerdiffusion.settings import ARGUMENTS, STOP_RANGE, WEIGHT_RANGE
+from lib_layerdiffusion.settings import ARGUMENTS, RANGES
 
 TITLE = "LayerDiffuse"
 LAYER_TITLES = {Layer.FOREGROUND: "Foreground", Layer.BACKGROUND: "Background", Layer.BLENDED: "Blending"}
 
-PasteField = tuple[Any, str | Callable[[dict[str, Any]], Any]]
-"""A control and what fills it from infotext: a key, or a function of all keys; None leaves it alone."""
+PasteField = tuple[Any, infotext.Key]
+"""A control and what fills it from infotext."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +59,14 @@ def build(host: Host, elem_id: Callable[[str], str]) -> Panel:
                 boxes.append(box)
         with gr.Row():
             weight = gr.Slider(
-                *WEIGHT_RANGE,
+                *RANGES["weight"],
                 value=1.0,
                 step=0.001,
                 label="Weight",
                 elem_id=elem_id("weight"),
             )
             ending_step = gr.Slider(
-                *STOP_RANGE, value=1.0, step=0.001, label="Stop At", elem_id=elem_id("ending_step")
+                *RANGES["ending_step"], value=1.0, step=0.001, label="Stop At", elem_id=elem_id("ending_step")
             )
         resize_mode = gr.Radio(
             [mode.value for mode in ResizeMode],
@@ -114,19 +115,6 @@ def _method(name: str) -> Method:
 
 
 def _paste_fields(controls: list[Any]) -> list[PasteField]:
-    def reader(key: str, read: Callable[[str | None], Any]) -> Callable[[dict[str, Any]], Any]:
-        return lambda params: read(params.get(key))
-
-    fields: list[PasteField] = []
-    for (name, _), control in zip(ARGUMENTS, controls, strict=True):
-        key = f"layerdiffusion_{name}"
-        if name == "enabled":
-            # an infotext without our keys is of a picture made without us
-            fields.append((control, reader(key, lambda value: value == "True")))
-        elif name == "method":
-            fields.append((control, reader(key, lambda value: _method(value).label if value else None)))
-        elif name.endswith("_prompt"):
-            fields.append((control, reader(key, lambda value: value or "")))
-        elif name in ("weight", "ending_step", "resize_mode"):
-            fields.append((control, key))
-    return fields
+    keys = infotext.keys()
+    named = zip([name for name, _ in ARGUMENTS], controls, strict=True)
+    return [(control, keys[name]) for name, control in named if name in keys]

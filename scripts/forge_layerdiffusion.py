@@ -42,7 +42,7 @@ class LayerDiffuse(scripts.Script):
             return ui.explain(self.problem)
         panel = ui.build(self.handlers.host, self.elem_id)
         self.infotext_fields = panel.paste_fields
-        self.paste_field_names = [key for _, key in panel.paste_fields if isinstance(key, str)]
+        self.paste_field_names = [key for _, key in panel.paste_fields]
         return panel.controls
 
     def before_process(self, p: Any, *args: Any) -> None:

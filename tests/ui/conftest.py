@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import socket
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from PIL import Image
 from lib_layerdiffusion.errors import LayerDiffuseError
 from lib_layerdiffusion.settings import ARGUMENTS
 from miniature.host import MiniatureHost
+from miniature.infotext import read
 from miniature.random_weights import BaseModel
 from miniature.script import load_script
 from miniature.webui import WebUI
@@ -123,10 +123,9 @@ def paste(fields: list[tuple[Any, Any]], infotext: str) -> list[Any]:
     """One gradio update for each field, as a host makes them of a picture's infotext."""
     import gradio as gr
 
-    pairs = re.findall(r'(\w[\w \-/]+): ("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)', infotext.splitlines()[-1])
-    params = {key: json.loads(value) if value.startswith('"') else value for key, value in pairs}
+    params = read(infotext)
     updates = []
     for control, key in fields:
-        value = key(params) if callable(key) else params.get(key)
+        value = key(params)
         updates.append(gr.update() if value is None else gr.update(value=type(control.value)(value)))
     return updates
