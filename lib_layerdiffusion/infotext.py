@@ -9,6 +9,7 @@ from typing import Any
 from lib_layerdiffusion.errors import BadSetting
 from lib_layerdiffusion.images import ResizeMode
 from lib_layerdiffusion.methods import Layer, Method, find_method
+from lib_layerdiffusion.options import Options
 from lib_layerdiffusion.settings import ARGUMENTS, RANGES, SHORT, Settings
 
 PREFIX = "layerdiffusion_"
@@ -35,10 +36,11 @@ class Key(str):
         return self.read(params)
 
 
-def write(settings: Settings) -> dict[str, Any]:
+def write(settings: Settings, options: Options) -> dict[str, Any]:
     """Return the keys written into a picture, in their order. Empty prompts are left out.
 
-    Hosts cannot read an empty value back, so a missing prompt key means an empty prompt.
+    Hosts cannot read an empty value back, so a missing prompt key means an empty prompt. A missing number of
+    decode passes means 8, as in older pictures; see `complete`.
     """
     keys: dict[str, Any] = {
         "enabled": settings.enabled,
@@ -51,6 +53,8 @@ def write(settings: Settings) -> dict[str, Any]:
     for layer, short in SHORT.items():
         if layer in settings.prompts:
             keys[f"{short}_additional_prompt"] = _guarded(settings.prompts[layer])
+    if settings.method.decodes_alpha and options.decode_passes != Options.decode_passes:
+        keys["decode_passes"] = options.decode_passes
     return {f"{PREFIX}{name}": value for name, value in keys.items()}
 
 
@@ -68,6 +72,15 @@ def keys() -> dict[str, Key]:
         readers[f"{short}_image"] = lambda params: None
         readers[f"{short}_additional_prompt"] = _prompt_reader(f"{PREFIX}{short}_additional_prompt")
     return {name: Key(name, readers[name]) for name, _ in ARGUMENTS if name in readers}
+
+
+def complete(params: dict[str, Any]) -> None:
+    """Add what is left out of the infotext of our pictures where it has its default.
+
+    Hosts offer a value as override of a setting only where the infotext has it.
+    """
+    if _was_enabled(params):
+        params.setdefault(f"{PREFIX}decode_passes", str(Options.decode_passes))
 
 
 def needed_pictures(params: Params) -> tuple[Layer, ...]:

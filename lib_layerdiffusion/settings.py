@@ -56,13 +56,14 @@ class Settings:
     prompts: Mapping[Layer, str] = field(default_factory=dict)
 
     @classmethod
-    def from_args(cls, args: Sequence[Any]) -> Settings:
+    def from_args(cls, args: Sequence[Any], changed: Mapping[str, Any] | None = None) -> Settings:
         """Read script arguments; missing ones at the end have their defaults.
 
         The first may instead be a dictionary with any of them by name, enabled unless it says otherwise.
-        Where disabled nothing else is looked at. Raises BadSetting and BadPicture.
+        `changed` takes the place of some, by name. Where disabled nothing else is looked at. Raises
+        BadSetting and BadPicture.
         """
-        values = {**dict(ARGUMENTS), **_by_name(args)}
+        values = {**dict(ARGUMENTS), **_by_name(args), **(changed or {})}
         if not _truth(values["enabled"]):
             return cls()
         pictures = {

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from lib_layerdiffusion import infotext
 from lib_layerdiffusion.images import ResizeMode
 from lib_layerdiffusion.methods import METHODS, SD15, SDXL, Layer
+from lib_layerdiffusion.options import Options
 from lib_layerdiffusion.settings import ARGUMENTS, SHORT, Settings
 from miniature import infotext as webui
 from tests.conftest import arguments, picture
@@ -101,13 +102,13 @@ def test_infotext_of_another_picture_switches_off_and_leaves_the_rest() -> None:
     ],
 )
 def test_settings_that_cannot_be_replayed_switch_off(changes: dict[str, Any]) -> None:
-    keys = {"Steps": 1, "Seed": 1, **infotext.write(Settings.from_args(arguments())), **changes}
+    keys = {"Steps": 1, "Seed": 1, **infotext.write(Settings.from_args(arguments()), Options()), **changes}
     assert not filled(webui.write("a cup", keys))["enabled"]
 
 
 @pytest.mark.parametrize("name", ["weight", "ending_step", "resize_mode"])
 def test_values_that_mean_nothing_leave_the_control_alone(name: str) -> None:
-    keys = {"Steps": 1, **infotext.write(Settings.from_args(arguments()))}
+    keys = {"Steps": 1, **infotext.write(Settings.from_args(arguments()), Options())}
     for value in ("heavy", "-1", "nan", "7"):
         params = webui.read(webui.write("a cup", {**keys, f"layerdiffusion_{name}": value}))
         assert KEYS[name](params) is None
@@ -123,7 +124,7 @@ def test_pictures_are_sent_from_tab_to_tab_but_never_read_from_text() -> None:
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: m.weights.name)
 def test_pictures_that_a_replay_needs_are_known(method: Any) -> None:
-    keys = infotext.write(Settings.from_args(arguments(method)))
+    keys = infotext.write(Settings.from_args(arguments(method)), Options())
     params = webui.read(webui.write("a cup", {"Steps": 1, **keys}))
     assert infotext.needed_pictures(params) == method.pictures
     assert infotext.needed_pictures({**params, "layerdiffusion_enabled": "False"}) == ()
@@ -135,7 +136,7 @@ def test_keys_and_their_order() -> None:
             "From Foreground to Blending", fg_image=picture(), weight=0.5, fg_additional_prompt=" a cup "
         )
     )
-    assert list(infotext.write(settings).items()) == [
+    assert list(infotext.write(settings, Options()).items()) == [
         ("layerdiffusion_enabled", True),
         ("layerdiffusion_method", "(SDXL) From Foreground to Blending"),
         ("layerdiffusion_weight", 0.5),
@@ -176,7 +177,7 @@ def test_settings_survive_the_way_through_infotext(
             **dict(zip(names, prompts, strict=True)),
         )
     )
-    text = webui.write("a cup", {"Steps": 1, **infotext.write(before), "Version": "neo"})
+    text = webui.write("a cup", {"Steps": 1, **infotext.write(before, Options()), "Version": "neo"})
     after = replayed(text, **pictures)
     assert after.pictures.keys() == before.pictures.keys() == set(method.pictures)
     assert {**vars(after), "pictures": None} == {**vars(before), "pictures": None}

@@ -25,7 +25,11 @@ ALLOWED = {
     "images": ("errors", "numpy cv2 PIL"),
     "pictures": ("images errors", "numpy PIL"),
     "settings": ("methods pictures images errors", "numpy"),
-    "infotext": ("settings methods images errors", ""),
+    "options": ("errors", ""),
+    "infotext": ("settings options methods images errors", ""),
+    "xyz_axes": ("settings options methods images errors", ""),
+    "latest": ("methods images", "numpy PIL"),
+    "checkpoints": ("", ""),
     "weights": ("methods errors", "torch safetensors huggingface_hub"),
     "layer_patch": ("errors", "torch"),
     "models": ("models.*", "torch einops"),
@@ -34,20 +38,21 @@ ALLOWED = {
     "attention_sharing": ("models.* errors", "torch"),
     "scenes": ("methods", ""),
     "generation": (
-        "hosts.base methods settings weights layer_patch attention_sharing transparency models.* images "
-        "errors",
+        "hosts.base methods settings options weights layer_patch attention_sharing transparency models.* "
+        "images errors",
         "torch numpy PIL",
     ),
     "hooks": (
-        "generation init_pictures infotext scenes hosts.base settings methods images errors",
+        "generation init_pictures infotext xyz_axes latest scenes hosts.base settings methods images errors",
         "torch numpy PIL",
     ),
     "init_pictures": ("generation hosts.base pictures transparency images errors", "torch numpy PIL"),
     "ui": ("hosts.base infotext methods settings images errors", "gradio"),
-    "hosts.base": ("layer_patch errors", "torch PIL"),
+    "hosts.base": ("layer_patch options xyz_axes errors", "torch PIL"),
     "hosts": ("hosts.* layer_patch errors", "torch numpy PIL gradio modules modules_forge backend"),
-    "hosts.*": ("hosts.* layer_patch errors", "torch numpy PIL gradio modules modules_forge backend"),
-    "scripts/*": ("hooks ui hosts hosts.base settings errors", "modules"),
+    "hosts.webui_page": ("hosts.base checkpoints options xyz_axes", "gradio modules"),
+    "hosts.*": ("hosts.* layer_patch options errors", "torch numpy PIL gradio modules modules_forge backend"),
+    "scripts/*": ("hooks ui infotext xyz_axes hosts hosts.base settings errors", "modules"),
 }
 ONLY_INSIDE_FUNCTIONS = ("huggingface_hub",)
 NOWHERE = ("diffusers", "torchvision")
