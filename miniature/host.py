@@ -164,18 +164,9 @@ class MiniatureHost:
         return self.base_model(None)
 
     def image_input(self, label: str, elem_id: str) -> Any:
-        import gradio as gr
+        from miniature import page
 
-        return gr.Image(
-            label=label,
-            show_label=False,
-            elem_id=elem_id,
-            type="numpy",
-            image_mode="RGBA",
-            format="png",
-            sources=["upload", "clipboard"],
-            height=240,
-        )
+        return page.picture_input(label, elem_id)
 
     def accordion(self, label: str, elem_id: str) -> Any:
         from miniature.page import EnabledAccordion

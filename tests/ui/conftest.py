@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -54,7 +55,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def page_url(models_dir: Path, base: BaseModel) -> Iterator[str]:
-    demo = build_page(load_script(lambda: MiniatureHost(models_dir)), WebUI(base))
+    demo = build_page(load_script(lambda: MiniatureHost(models_dir)), WebUI(copy.deepcopy(base)))
     # gradio's own search for a port leaves a socket open for each one that is taken
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -87,6 +88,8 @@ def build_page(script: Any, webui: WebUI) -> Any:
     """A WebUI's tab: the panel, a button that pastes settings, Generate, and what that did as JSON."""
     import gradio as gr
 
+    from miniature.page import PNG
+
     def generate(*values: Any) -> tuple[list[Image.Image], str]:
         args = zip([name for name, _ in ARGUMENTS], values, strict=True)
         report: dict[str, Any] = {
@@ -109,7 +112,7 @@ def build_page(script: Any, webui: WebUI) -> Any:
         infotext = gr.Textbox(label="Infotext", elem_id="infotext")
         paste_button = gr.Button("Paste", elem_id="paste")
         button = gr.Button("Generate", elem_id="generate")
-        gallery = gr.Gallery(label="Result", elem_id="result", format="png", columns=4, height=200)
+        gallery = gr.Gallery(label="Result", elem_id="result", columns=4, height=200, **PNG)
         report = gr.Textbox(label="Report", elem_id="report", max_lines=6, interactive=True)
         fields = script.infotext_fields
         paste_button.click(
