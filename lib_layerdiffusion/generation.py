@@ -16,6 +16,7 @@ from lib_layerdiffusion.images import FloatImage, Uint8Image, condition_rgb, pre
 from lib_layerdiffusion.methods import Injection, Layer
 from lib_layerdiffusion.models.attention_sharing import UNIT_MODULES
 from lib_layerdiffusion.networks import Networks
+from lib_layerdiffusion.options import Options
 from lib_layerdiffusion.settings import Settings
 from lib_layerdiffusion.transparency import LATENT_SCALE, Votes
 from lib_layerdiffusion.weight_layout import read_header
@@ -26,9 +27,10 @@ logger = logging.getLogger("layerdiffuse")
 class Generation:
     """What one job does to its UNet and its pictures. Every method may raise LayerDiffuseError."""
 
-    def __init__(self, host: Host, networks: Networks, settings: Settings) -> None:
+    def __init__(self, host: Host, networks: Networks, settings: Settings, options: Options) -> None:
         self.host = host
         self.settings = settings
+        self.options = options
         self.method = settings.method
         self._networks = networks
         self._codec = Codec(host, networks, settings.method.family, self._say)
@@ -44,6 +46,7 @@ class Generation:
         `encodes_pictures`: the job starts from RGBA pictures (img2img). Changes nothing of the host's.
         """
         self._job = p
+        self._networks.use(self.options)
         self.settings.require_pictures()
         self._check_base_model(p)
         self._check_prompts(p)
@@ -136,6 +139,12 @@ class Generation:
             self._shared.release()
             self._shared = None
 
+    def forget(self) -> None:
+        """End the job: free what only it used, and the networks unless they are to be kept."""
+        self.finish()
+        if not self.options.keep_networks:
+            self._networks.clear()
+
     def _share_attention(self, p: Job, unet: Unet, height: int, width: int) -> None:
         picture = None
         for layer in self.method.pictures:
@@ -188,5 +197,6 @@ class Generation:
 
         latent [4, h, w] in sampler space, picture RGB uint8 [H, W, 3].
         """
-        rgba = self._codec.decode(self.host.to_vae(p, latent[None])[0], picture, Votes())
+        votes = Votes(passes=self.options.decode_passes)
+        rgba = self._codec.decode(self.host.to_vae(p, latent[None])[0], picture, votes)
         return to_uint8(rgba), preview(rgba)

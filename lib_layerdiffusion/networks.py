@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from lib_layerdiffusion import weights
+from lib_layerdiffusion.download import Source
 from lib_layerdiffusion.hosts.base import Host
 from lib_layerdiffusion.methods import Method, WeightFile
 from lib_layerdiffusion.models.attention_sharing import AttentionSharing
+from lib_layerdiffusion.options import Options
 from lib_layerdiffusion.weights import FOLDER, WeightStore
 
 Resident = Callable[[int], AbstractContextManager[Any]]
@@ -31,18 +33,22 @@ class Networks:
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._store: WeightStore | None = None
+        self._store = WeightStore(host.models_dir() / FOLDER, watch=host)
         self._kept: dict[WeightFile, tuple[str, nn.Module, Resident]] = {}
         self._full_precision: set[WeightFile] = set()
         self._sharing: tuple[tuple[str, torch.dtype], AttentionSharing] | None = None
 
     @property
     def store(self) -> WeightStore:
-        """The weight files of the host's model folder, as its settings are now."""
-        folder = self._host.models_dir() / FOLDER
-        if self._store is None or self._store.folder != folder:
-            self._store = WeightStore(folder, watch=self._host)
+        """The weight files of the model folder that `use` was told."""
         return self._store
+
+    def use(self, options: Options) -> None:
+        """Take the weight files from where the options say; a job calls it first."""
+        folder = self._host.models_dir() / (options.model_folder or FOLDER)
+        source = Source(options.download_source)
+        if (folder, source) != (self._store.folder, self._store.source):
+            self._store = WeightStore(folder, source, self._host)
 
     def get(self, file: WeightFile, build: Build[Net]) -> Resident:
         """Return the host's handle of the network, loading the file if needed. Raises WeightsError."""
@@ -81,15 +87,24 @@ class Networks:
         path = self.store.ensure(method.weights)
         key = weights.identity(path), dtype
         if self._sharing is None or self._sharing[0] != key:
-            if self._sharing is not None:
-                self._host.release(self._sharing[1])
-                self._sharing = None
+            self._drop_sharing()
             network = weights.build(
                 path,
                 lambda state: AttentionSharing.from_state_dict(state, method.frames, bool(method.pictures)),
             )
             self._sharing = key, network.eval().requires_grad_(False).to(dtype)
         return self._sharing[1]
+
+    def clear(self) -> None:
+        """Free all of them."""
+        for file in list(self._kept):
+            self._drop(file)
+        self._drop_sharing()
+
+    def _drop_sharing(self) -> None:
+        if self._sharing is not None:
+            self._host.release(self._sharing[1])
+            self._sharing = None
 
     def _drop(self, file: WeightFile) -> None:
         kept = self._kept.pop(file, None)

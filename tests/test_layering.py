@@ -36,11 +36,16 @@ ALLOWED = {
     "weights": ("download weight_layout weight_records progress methods errors", "torch safetensors"),
     "command": ("weights weight_layout download methods errors", ""),
     "__main__": ("command", ""),
-    "networks": ("hosts.base weights models.* methods", "torch"),
+    "networks": ("hosts.base options download weights models.* methods", "torch"),
     "decoding": (
         "networks transparency models.* memory progress hosts.base images methods errors",
         "torch numpy",
     ),
+    "options": ("errors", ""),
+    "infotext": ("settings options methods images errors", ""),
+    "xyz_axes": ("settings options methods images errors", ""),
+    "latest": ("methods images", "numpy PIL"),
+    "checkpoints": ("", ""),
     "layer_patch": ("errors", "torch"),
     "models": ("models.*", "torch einops"),
     "models.*": ("models.*", "torch einops"),
@@ -48,20 +53,23 @@ ALLOWED = {
     "attention_sharing": ("models.* errors", "torch"),
     "scenes": ("methods", ""),
     "generation": (
-        "hosts.base methods settings weights weight_layout networks decoding layer_patch attention_sharing "
-        "transparency models.* images errors",
+        "hosts.base methods settings options weights weight_layout networks decoding layer_patch "
+        "attention_sharing transparency models.* images errors",
         "torch",
     ),
     "hooks": (
-        "generation networks init_pictures scenes hosts.base settings methods images errors",
+        "generation networks init_pictures infotext xyz_axes latest scenes hosts.base settings methods "
+        "images errors",
         "torch numpy PIL",
     ),
     "init_pictures": ("generation hosts.base pictures transparency images errors", "torch numpy PIL"),
-    "ui": ("hosts.base methods settings images errors", "gradio"),
-    "hosts.base": ("layer_patch progress errors", "torch PIL"),
+    "advice": ("methods", ""),
+    "ui": ("hosts.base advice infotext latest methods settings images errors", "gradio"),
+    "hosts.base": ("layer_patch options progress xyz_axes errors", "torch PIL"),
     "hosts": ("hosts.* layer_patch errors", "torch numpy PIL gradio modules modules_forge backend"),
-    "hosts.*": ("hosts.* layer_patch errors", "torch numpy PIL gradio modules modules_forge backend"),
-    "scripts/*": ("hooks ui hosts hosts.base settings errors", "modules"),
+    "hosts.webui_page": ("hosts.base checkpoints options xyz_axes", "gradio modules"),
+    "hosts.*": ("hosts.* layer_patch options errors", "torch numpy PIL gradio modules modules_forge backend"),
+    "scripts/*": ("hooks ui infotext xyz_axes hosts hosts.base settings errors", "modules"),
 }
 ONLY_INSIDE_FUNCTIONS = ("huggingface_hub", "filelock")
 NOWHERE = ("diffusers", "torchvision")

@@ -21,6 +21,7 @@ from lib_layerdiffusion.errors import IncompatibleHost, LayerDiffuseError
 from lib_layerdiffusion.hosts import forge_saving
 from lib_layerdiffusion.hosts.base import Around, BaseModel, EncodePixels, Job, Network, Posterior, Unet
 from lib_layerdiffusion.hosts.forge_sampling import StepModifier
+from lib_layerdiffusion.hosts.webui_page import WebUIPage
 from lib_layerdiffusion.layer_patch import Lora, Patch, Shape
 
 MARK = "layerdiffuse"
@@ -37,7 +38,7 @@ def _is_quantized(weight: Tensor) -> bool:
     return hasattr(weight, "bnb_quantized") or getattr(weight, "gguf_cls", None) is not None
 
 
-class ForgeHost:
+class ForgeHost(WebUIPage):
     """Implements `hosts.base.Host`."""
 
     name = "Forge"
@@ -239,9 +240,10 @@ class ForgeHost:
 
     def app_started(self, demo: Any, app: Any) -> None:
         forge_saving.install()
+        self.accept_named_arguments()
 
     def before_image_saved(self, params: Any) -> None:
-        forge_saving.before_image_saved(params)
+        forge_saving.before_image_saved(params, self.options())
 
     # --- networks of our own
     def adopt(
