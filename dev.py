@@ -21,6 +21,8 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent
 REQUIREMENTS = "requirements-dev.txt"
 REQUIREMENTS_3 = "requirements-gradio3.txt"
+HUB = "huggingface-hub==2.4.0"
+"""The newest; hosts come with 0.25 to 0.36."""
 OLDEST, NEWEST = (3, 10), (3, 13)
 NEWEST_3 = (3, 11)
 """Of the packages that go with gradio 3; its hosts run on 3.10."""
@@ -71,6 +73,7 @@ class Environment(NamedTuple):
 
 
 MAIN = Environment(ROOT / ".venv", ((TORCH,), ("-r", REQUIREMENTS)), "2 GB")
+HUB_2 = Environment(ROOT / ".venv-hub2", ((HUB,),), "40 MB", MAIN.packages)
 GRADIO_3 = Environment(ROOT / ".venv-gradio3", (("-r", REQUIREMENTS_3),), "400 MB", MAIN.packages)
 
 
@@ -137,6 +140,8 @@ def check(pytest_arguments: list[str]) -> int:
             failed.append(" ".join(tool[:2]))
     if not pytest_arguments and not check_gradio_3():
         failed.append("pytest with gradio 3")
+    if not pytest_arguments and not check_hub_2():
+        failed.append("pytest with huggingface_hub 2")
     if failed:
         raise Failure(f"Failed: {', '.join(failed)}.")
     print("All checks passed.")
@@ -150,6 +155,12 @@ def check_gradio_3() -> bool:
         return True
     setup(GRADIO_3)
     return run_tool(["pytest", "tests/ui"], GRADIO_3) == 0
+
+
+def check_hub_2() -> bool:
+    """Run the tests of downloads over the version that talks to the hub in another way."""
+    setup(HUB_2)
+    return run_tool(["pytest", "tests/test_download.py", "tests/test_command.py"], HUB_2) == 0
 
 
 def main(arguments: list[str]) -> int:
