@@ -44,8 +44,17 @@ ALLOWED = {
     "init_pictures": ("generation hosts.base pictures transparency images errors", "torch numpy PIL"),
     "ui": ("hosts.base methods settings images errors", "gradio"),
     "hosts.base": ("layer_patch errors", "torch PIL"),
-    "hosts": ("hosts.* layer_patch errors", "torch numpy PIL gradio modules modules_forge backend"),
-    "hosts.*": ("hosts.* layer_patch errors", "torch numpy PIL gradio modules modules_forge backend"),
+    "hosts": ("hosts.base errors", ""),
+    "hosts.capabilities": ("", ""),
+    "hosts.weight_adapters": ("hosts.base layer_patch", "torch"),
+    "hosts.forge_sampling": ("", "torch"),
+    "hosts.backend": ("hosts.* errors", "torch modules_forge backend"),
+    "hosts.forge": ("hosts.* layer_patch", "torch backend"),
+    "hosts.neo": ("hosts.* layer_patch", "torch backend"),
+    "hosts.ldm_patched": ("hosts.* errors", "torch gradio modules_forge ldm_patched"),
+    "hosts.reforge": ("hosts.* layer_patch", "torch ldm_patched"),
+    "hosts.classic": ("hosts.* layer_patch", "torch PIL modules modules_forge ldm_patched"),
+    "hosts.*": ("hosts.* layer_patch errors", "torch PIL modules"),
     "scripts/*": ("hooks ui hosts hosts.base settings errors", "modules"),
 }
 ONLY_INSIDE_FUNCTIONS = ("huggingface_hub",)
@@ -134,7 +143,7 @@ def test_core_loads_without_host_gradio_or_hub() -> None:
     assert done.returncode == 0, done.stderr
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert "torch" in loaded
-    unwanted = {"gradio", "huggingface_hub", "modules", "modules_forge", "backend", *NOWHERE}
+    unwanted = {"gradio", "huggingface_hub", "modules", "modules_forge", "backend", "ldm_patched", *NOWHERE}
     assert loaded & unwanted == set()
 
 
