@@ -1,4 +1,4 @@
-"""The developer's one entry. It needs Python 3.10 to 3.13 and prepares everything else in .venv.
+"""The developer's one entry. It needs Python 3.10 to 3.13 and prepares everything else in .venv*.
 
 python dev.py demo [...]     run the miniature host on its built-in pictures; arguments go to it
 python dev.py check [...]    formatting, lint, types and tests; arguments go to pytest
@@ -16,18 +16,18 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent
-VENV = ROOT / ".venv"
-PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-READY = VENV / ".ready"
-REQUIREMENTS = ROOT / "requirements-dev.txt"
+REQUIREMENTS = "requirements-dev.txt"
+REQUIREMENTS_3 = "requirements-gradio3.txt"
 OLDEST, NEWEST = (3, 10), (3, 13)
+NEWEST_3 = (3, 11)
+"""Of the packages that go with gradio 3; its hosts run on 3.10."""
 
 # A bare install brings several GB of CUDA packages from PyPI on Linux, unless pip finds a CPU wheel.
 # TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu asks for the CPU build; it is used for torch alone.
 TORCH = "torch==2.13.0"
-INSTALLS = ([TORCH], ["-r", str(REQUIREMENTS.relative_to(ROOT))])
 
 BROWSERS = ("chromium", "google-chrome", "chromium-browser")
 CHECKS = (["ruff", "format", "--check", "."], ["ruff", "check", "."], ["mypy"], ["pytest"])
@@ -37,23 +37,50 @@ class Failure(Exception):
     """Shown to the developer as it is: one sentence."""
 
 
+class Environment(NamedTuple):
+    """A virtual environment: what pip installs into it, and whose packages it can use besides its own."""
+
+    folder: Path
+    installs: tuple[tuple[str, ...], ...]
+    size: str
+    beside: Path | None = None
+
+    @property
+    def python(self) -> Path:
+        return self.folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+    @property
+    def ready(self) -> Path:
+        return self.folder / ".ready"
+
+    @property
+    def packages(self) -> Path:
+        version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+        return self.folder / ("Lib" if os.name == "nt" else f"lib/{version}") / "site-packages"
+
+    def fingerprint(self) -> str:
+        """Change when a finished environment no longer is what this file would build."""
+        files = [one for install in self.installs for one in install if one.endswith(".txt")]
+        texts = [(ROOT / name).read_text("utf-8") for name in files]
+        parts = (*texts, repr(self.installs), str(self.beside), platform.python_version())
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def is_ready(self) -> bool:
+        wanted = self.fingerprint()
+        return self.python.exists() and self.ready.exists() and self.ready.read_text("utf-8") == wanted
+
+
+MAIN = Environment(ROOT / ".venv", ((TORCH,), ("-r", REQUIREMENTS)), "2 GB")
+GRADIO_3 = Environment(ROOT / ".venv-gradio3", (("-r", REQUIREMENTS_3),), "400 MB", MAIN.packages)
+
+
 def run(command: list[str], env: dict[str, str] | None = None) -> int:
     print("$", shlex.join(command), flush=True)
     return subprocess.run(command, cwd=ROOT, env=env, check=False).returncode
 
 
-def run_tool(tool: list[str]) -> int:
-    return run([str(PYTHON), "-m", *tool])
-
-
-def fingerprint() -> str:
-    """Change when a finished environment no longer is what this file would build."""
-    parts = (REQUIREMENTS.read_text("utf-8"), repr(INSTALLS), platform.python_version())
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def is_ready(wanted: str) -> bool:
-    return PYTHON.exists() and READY.exists() and READY.read_text("utf-8") == wanted
+def run_tool(tool: list[str], environment: Environment = MAIN) -> int:
+    return run([str(environment.python), "-m", *tool])
 
 
 def check_interpreter() -> None:
@@ -67,21 +94,25 @@ def check_interpreter() -> None:
         )
 
 
-def setup() -> None:
-    """Build .venv from nothing unless a finished one matches; the mark is written last."""
+def setup(environment: Environment = MAIN) -> None:
+    """Build it from nothing unless a finished one matches; the mark is written last."""
     check_interpreter()
-    wanted = fingerprint()
-    if is_ready(wanted):
+    if environment.is_ready():
         return
-    print("Preparing .venv; this takes a few minutes and about 2 GB.", flush=True)
-    if run([sys.executable, "-m", "venv", "--clear", str(VENV)]):
-        raise Failure(f"Could not create {VENV}; delete that folder and run dev.py again.")
+    folder = environment.folder
+    print(f"Preparing {folder.name}; this takes a few minutes and about {environment.size}.", flush=True)
+    if run([sys.executable, "-m", "venv", "--clear", str(folder)]):
+        raise Failure(f"Could not create {folder}; delete that folder and run dev.py again.")
     torch_index = os.environ.get("TORCH_INDEX_URL")
-    for packages in INSTALLS:
+    for packages in environment.installs:
         index = ["--index-url", torch_index] if torch_index and TORCH in packages else []
-        if run_tool(["pip", "install", "-q", "--disable-pip-version-check", *index, *packages]):
+        pip = ["pip", "install", "-q", "--disable-pip-version-check", *index, *packages]
+        if run_tool(pip, environment):
             raise Failure(f"pip could not install {packages[-1]}; its messages above say why.")
-    READY.write_text(wanted, "utf-8")
+    if environment.beside is not None:
+        # searched after its own packages
+        (environment.packages / "beside.pth").write_text(f"{environment.beside}\n", "utf-8")
+    environment.ready.write_text(environment.fingerprint(), "utf-8")
 
 
 def provide_browser() -> None:
@@ -104,10 +135,21 @@ def check(pytest_arguments: list[str]) -> int:
         arguments = pytest_arguments if tool == ["pytest"] else []
         if run_tool([*tool, *arguments]):
             failed.append(" ".join(tool[:2]))
+    if not pytest_arguments and not check_gradio_3():
+        failed.append("pytest with gradio 3")
     if failed:
         raise Failure(f"Failed: {', '.join(failed)}.")
     print("All checks passed.")
     return 0
+
+
+def check_gradio_3() -> bool:
+    """Run the tests of the page on the other version of gradio that hosts use."""
+    if sys.version_info[:2] > NEWEST_3:
+        print("The tests with gradio 3 are left out: its packages need Python 3.10 or 3.11.", flush=True)
+        return True
+    setup(GRADIO_3)
+    return run_tool(["pytest", "tests/ui"], GRADIO_3) == 0
 
 
 def main(arguments: list[str]) -> int:

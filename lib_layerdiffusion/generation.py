@@ -18,6 +18,7 @@ from lib_layerdiffusion.images import FloatImage, Uint8Image, condition_rgb, pre
 from lib_layerdiffusion.methods import Injection, Layer, Method, WeightFile
 from lib_layerdiffusion.models.attention_sharing import UNIT_MODULES, AttentionSharing
 from lib_layerdiffusion.models.transparency import TransparencyDecoder, TransparencyEncoder
+from lib_layerdiffusion.options import Options
 from lib_layerdiffusion.settings import Settings
 from lib_layerdiffusion.transparency import LATENT_SCALE, decode_rgba, encode_offset
 
@@ -69,13 +70,23 @@ class Networks:
             self._sharing = key, network.eval().requires_grad_(False).to(dtype)
         return self._sharing[1]
 
+    def clear(self) -> None:
+        """Free all of them."""
+        for _, network, _ in self._kept.values():
+            self._host.release(network)
+        self._kept.clear()
+        if self._sharing is not None:
+            self._host.release(self._sharing[1])
+            self._sharing = None
+
 
 class Generation:
     """What one job does to its UNet and its pictures. Every method may raise LayerDiffuseError."""
 
-    def __init__(self, host: Host, networks: Networks, settings: Settings) -> None:
+    def __init__(self, host: Host, networks: Networks, settings: Settings, options: Options) -> None:
         self.host = host
         self.settings = settings
+        self.options = options
         self.method = settings.method
         self._networks = networks
         self._conditions: dict[tuple[Layer, int, int], Tensor] = {}
@@ -179,6 +190,12 @@ class Generation:
             self._shared.release()
             self._shared = None
 
+    def forget(self) -> None:
+        """End the job: free what only it used, and the networks unless they are to be kept."""
+        self.finish()
+        if not self.options.keep_networks:
+            self._networks.clear()
+
     def _share_attention(self, p: Job, unet: Unet, height: int, width: int) -> None:
         picture = None
         for layer in self.method.pictures:
@@ -237,5 +254,6 @@ class Generation:
         height, width = picture.shape[:2]
         # per pixel: skips and working set of one pass, and the eight results
         with torch.inference_mode(), self._decoder()(height * width * (512 + 8 * 4 * 2)) as decoder:
-            rgba = decode_rgba(decoder, self.host.to_vae(p, latent[None])[0], picture)
+            latent = self.host.to_vae(p, latent[None])[0]
+            rgba = decode_rgba(decoder, latent, picture, self.options.decode_passes)
         return to_uint8(rgba), preview(rgba)

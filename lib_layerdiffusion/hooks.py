@@ -13,17 +13,17 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from lib_layerdiffusion import scenes
+from lib_layerdiffusion import infotext, scenes, xyz_axes
 from lib_layerdiffusion.errors import GenerationFailed, LayerDiffuseError, for_user
 from lib_layerdiffusion.generation import Generation, Networks
 from lib_layerdiffusion.hosts.base import Host, Job
 from lib_layerdiffusion.images import preview
 from lib_layerdiffusion.init_pictures import InitPictures
+from lib_layerdiffusion.latest import Latest
 from lib_layerdiffusion.settings import Settings
 
 STATE = "_layerdiffuse"
 PREVIEW = "layerdiffuse_preview"
-INFOTEXT_PREFIX = "layerdiffusion_"
 
 
 class JobState:
@@ -57,12 +57,13 @@ class Hooks:
     def __init__(self, host: Host) -> None:
         self.host = host
         self.networks = Networks(host)
+        self.latest = Latest()
 
     # --- before sampling
     def before_process(self, p: Job, args: Sequence[Any]) -> None:
         """Make the batch consist of whole scenes; what is wrong with the settings, `process` will say."""
         try:
-            settings = Settings.from_args(args)
+            settings = Settings.from_args(args, xyz_axes.arguments(p))
         except LayerDiffuseError:
             return
         if settings.enabled:
@@ -72,22 +73,23 @@ class Hooks:
         """Check the job and prepare it; what is wrong ends it before sampling."""
         self._forget(p)
         try:
-            settings = Settings.from_args(args)
+            settings = Settings.from_args(args, xyz_axes.arguments(p))
             if not settings.enabled:
                 return
-            generation = Generation(self.host, self.networks, settings)
+            options = xyz_axes.options(p, self.host.options())
+            generation = Generation(self.host, self.networks, settings, options)
             encodes = settings.method.decodes_alpha and bool(getattr(p, "init_images", None))
             generation.prepare(p, encodes)
             state = JobState(p, generation)
             setattr(p, STATE, state)
-            p.extra_generation_params.update(settings.infotext())
+            p.extra_generation_params.update(infotext.write(settings, options))
             if settings.method.frames > 1:
                 names = scenes.layer_names(settings.method, len(p.all_prompts))
-                p.extra_generation_params[f"{INFOTEXT_PREFIX}layer"] = names
+                p.extra_generation_params[f"{infotext.PREFIX}layer"] = names
             if encodes:
                 state.init_pictures = InitPictures(self.host, generation, p)
         except Exception as error:
-            self.host.fail(p, for_user(error, "preparing"))
+            self.host.fail(p, self._problem(p, error, "preparing"))
 
     def before_sampling(self, p: Job, x: Tensor) -> None:
         """Patch the UNet for the coming pass over latents like `x` [B, 4, h, w]."""
@@ -99,7 +101,7 @@ class Hooks:
             self._catch_highres_latents(p, state)
         except Exception as error:
             unet = self.host.clone(self.host.unet(p))
-            self.host.break_sampling(unet, for_user(error, "patching the model"))
+            self.host.break_sampling(unet, self._problem(p, error, "patching the model"))
             self.host.install(p, unet)
 
     def _catch_highres_latents(self, p: Job, state: JobState) -> None:
@@ -157,9 +159,10 @@ class Hooks:
                 picture = self._decode(p, state, picture)
             if method.frames > 1:
                 self.host.name_layer(picture, method.outputs[frame].value)
+            self.latest.keep(method.outputs[frame], picture)
             return picture
         except Exception as error:
-            return Undeliverable(for_user(error, "decoding the transparency"))
+            return Undeliverable(self._problem(p, error, "decoding the transparency"))
 
     def _decode(self, p: Job, state: JobState, picture: Image.Image) -> Image.Image:
         latents = state.latents.get(p.iteration)
@@ -175,9 +178,10 @@ class Hooks:
         if mask is not None and state.init_pictures is not None:
             result = state.init_pictures.keep_outside(result, mask)
             shown = Image.fromarray(preview(np.asarray(result, np.float32) / np.float32(255)))
-        setattr(shown, PREVIEW, True)
-        # a list of its own: copies of `p` share the list they were copied with
-        p.extra_result_images = [*p.extra_result_images, shown]
+        if state.generation.options.preview:
+            setattr(shown, PREVIEW, True)
+            # a list of its own: copies of `p` share the list they were copied with
+            p.extra_result_images = [*p.extra_result_images, shown]
         self.host.keep_alpha(result)
         return result
 
@@ -185,10 +189,17 @@ class Hooks:
         """Forget the job; give every extra picture an infotext, as the host's Save button needs one each."""
         state = _state(p)
         if state is not None:
-            state.generation.finish()
+            state.generation.forget()
             missing = len(processed.images) + len(processed.extra_images) - len(processed.infotexts)
             processed.infotexts = [*processed.infotexts, *[processed.info] * missing]
             delattr(p, STATE)
+
+    def _problem(self, p: Job, error: Exception, doing: str) -> LayerDiffuseError:
+        """Return the error for the user, and keep it for the page that asked."""
+        problem = for_user(error, doing)
+        if not getattr(p, "is_api", False):
+            self.latest.tell(str(problem))
+        return problem
 
     def _forget(self, p: Job) -> None:
         """Remove what an earlier run left on this processing object, or on the one it was copied from."""
@@ -197,7 +208,7 @@ class Hooks:
         p.extra_generation_params = {
             key: value
             for key, value in p.extra_generation_params.items()
-            if not key.startswith(INFOTEXT_PREFIX)
+            if not key.startswith(infotext.PREFIX)
         }
 
 

@@ -1,4 +1,4 @@
-"""The twelve values of the panel and the API as one checked object, and as infotext."""
+"""The twelve values of the panel and the API as one checked object."""
 
 from __future__ import annotations
 
@@ -32,8 +32,15 @@ ARGUMENTS: tuple[tuple[str, Any], ...] = (
 """
 
 SHORT: dict[Layer, str] = {Layer.FOREGROUND: "fg", Layer.BACKGROUND: "bg", Layer.BLENDED: "blend"}
-WEIGHT_RANGE = (0.0, 2.0)
-STOP_RANGE = (0.0, 1.0)
+RANGES: dict[str, tuple[float, float]] = {"weight": (0.0, 2.0), "ending_step": (0.0, 1.0)}
+TITLES: dict[str, str] = {
+    "enabled": "Enabled",
+    "method": "Method",
+    "weight": "Weight",
+    "ending_step": "Stop At",
+    "resize_mode": "Resize Mode",
+}
+"""What the page calls an argument."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +56,14 @@ class Settings:
     prompts: Mapping[Layer, str] = field(default_factory=dict)
 
     @classmethod
-    def from_args(cls, args: Sequence[Any]) -> Settings:
+    def from_args(cls, args: Sequence[Any], changed: Mapping[str, Any] | None = None) -> Settings:
         """Read script arguments; missing ones at the end have their defaults.
 
         The first may instead be a dictionary with any of them by name, enabled unless it says otherwise.
-        Where disabled nothing else is looked at. Raises BadSetting and BadPicture.
+        `changed` takes the place of some, by name. Where disabled nothing else is looked at. Raises
+        BadSetting and BadPicture.
         """
-        values = {**dict(ARGUMENTS), **_by_name(args)}
+        values = {**dict(ARGUMENTS), **_by_name(args), **(changed or {})}
         if not _truth(values["enabled"]):
             return cls()
         pictures = {
@@ -64,14 +72,14 @@ class Settings:
         return cls(
             enabled=True,
             method=find_method(str(values["method"])),
-            weight=_number(values["weight"], "Weight", *WEIGHT_RANGE),
-            ending_step=_number(values["ending_step"], "Stop At", *STOP_RANGE),
+            weight=_number(values, "weight"),
+            ending_step=_number(values, "ending_step"),
             pictures={layer: picture for layer, picture in pictures.items() if picture is not None},
             resize_mode=_resize_mode(values["resize_mode"]),
             prompts={
-                layer: str(text).strip()
+                layer: text
                 for layer, short in SHORT.items()
-                if (text := values[f"{short}_additional_prompt"]) and str(text).strip()
+                if (text := _prompt(values, f"{short}_additional_prompt"))
             },
         )
 
@@ -85,22 +93,6 @@ class Settings:
                 "Add it in the LayerDiffuse panel and generate again."
             )
 
-    def infotext(self) -> dict[str, Any]:
-        """Return the keys written into a picture, in their order. Empty prompts are left out.
-
-        Hosts cannot read an empty value back, so a missing prompt key means an empty prompt.
-        """
-        keys: dict[str, Any] = {
-            "enabled": self.enabled,
-            "method": self.method.label,
-            "weight": self.weight,
-            "ending_step": self.ending_step,
-        }
-        keys |= {f"{short}_image": layer in self.pictures for layer, short in SHORT.items()}
-        keys["resize_mode"] = self.resize_mode.value
-        keys |= {f"{short}_additional_prompt": self.prompts.get(layer) for layer, short in SHORT.items()}
-        return {f"layerdiffusion_{name}": value for name, value in keys.items() if value is not None}
-
 
 def _by_name(args: Sequence[Any]) -> dict[str, Any]:
     names = [name for name, _ in ARGUMENTS]
@@ -112,21 +104,30 @@ def _by_name(args: Sequence[Any]) -> dict[str, Any]:
     return {"enabled": True, **args[0]}
 
 
+def _refuse(name: str, value: Any, wanted: str) -> BadSetting:
+    title = f"{TITLES[name]} ({name})" if name in TITLES else name
+    shown = value if value is None or isinstance(value, str | int | float) else type(value).__name__
+    return BadSetting(f'{title} of LayerDiffuse is "{shown}"; it must be {wanted}.')
+
+
 def _truth(value: Any) -> bool:
-    if isinstance(value, str):
-        return value.strip().lower() in ("true", "1", "yes", "on")
-    return bool(value)
+    words = {"true": True, "1": True, "yes": True, "on": True}
+    words |= {"false": False, "0": False, "no": False, "off": False, "": False, "none": False}
+    if value is None or isinstance(value, bool | int | float):
+        return bool(value)
+    if isinstance(value, str) and value.strip().lower() in words:
+        return words[value.strip().lower()]
+    raise _refuse("enabled", value, "true or false")
 
 
-def _number(value: Any, name: str, low: float, high: float) -> float:
+def _number(values: Mapping[str, Any], name: str) -> float:
+    value, (low, high) = values[name], RANGES[name]
     try:
-        number = float(value)
+        number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
         number = math.nan
     if not low <= number <= high:
-        raise BadSetting(
-            f'{name} of LayerDiffuse is "{value}"; it must be a number from {low:g} to {high:g}.'
-        )
+        raise _refuse(name, value, f"a number from {low:g} to {high:g}")
     return number
 
 
@@ -135,4 +136,11 @@ def _resize_mode(value: Any) -> ResizeMode:
         return ResizeMode(value)
     except ValueError:
         known = ", ".join(f'"{mode.value}"' for mode in ResizeMode)
-        raise BadSetting(f'Resize Mode of LayerDiffuse is "{value}"; it must be one of {known}.') from None
+        raise _refuse("resize_mode", value, f"one of {known}") from None
+
+
+def _prompt(values: Mapping[str, Any], name: str) -> str:
+    value = values[name]
+    if value is not None and not isinstance(value, str):
+        raise _refuse(name, value, "text")
+    return (value or "").strip()

@@ -53,16 +53,16 @@ def _orient_back(x: Tensor, flip: bool, turns: int) -> Tensor:
     return x.flip(-1) if flip else x
 
 
-def vote(decoder: TransparencyDecoder, pixel: Tensor, latent: Tensor) -> Tensor:
-    """Decode in all eight orientations and take, per value, the lower median of the clipped results.
+def vote(decoder: TransparencyDecoder, pixel: Tensor, latent: Tensor, passes: int = 8) -> Tensor:
+    """Decode in `passes` of the eight orientations and take, per value, their lower median.
 
     pixel [1, 3, H, W] in [0, 1], latent [1, 4, H/8, W/8] in VAE space, H and W multiples of 64.
     Returns float32 [4, H, W] (alpha, R, G, B) in [0, 1].
     """
     pixel, latent = _as_input(decoder, pixel), _as_input(decoder, latent)
     results = []
-    for flip in (False, True):
-        for turns in range(4):
+    for flip in (False, True)[: max(1, passes // 4)]:
+        for turns in range(4)[: min(4, passes)]:
             result = decoder(_orient(pixel, flip, turns), _orient(latent, flip, turns))
             results.append(_orient_back(result.float().clamp(0, 1), flip, turns)[0])
     # two dimensions: Apple's backend has no median along an axis of a five-dimensional stack
@@ -75,7 +75,9 @@ def _pad(x: Tensor, height: int, width: int) -> Tensor:
     return F.pad(x, missing, mode="replicate") if any(missing) else x
 
 
-def decode_rgba(decoder: TransparencyDecoder, latent: Tensor, picture: Uint8Image) -> FloatImage:
+def decode_rgba(
+    decoder: TransparencyDecoder, latent: Tensor, picture: Uint8Image, passes: int = 8
+) -> FloatImage:
     """Return straight-alpha RGBA float32 [H, W, 4] in [0, 1] for a generated picture.
 
     latent [4, h, w] in VAE space, picture RGB uint8 [H, W, 3] of any size. Where H or W is no multiple of 64
@@ -89,5 +91,5 @@ def decode_rgba(decoder: TransparencyDecoder, latent: Tensor, picture: Uint8Imag
     pixel = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float() / 255
     pixel = _pad(pixel, full_height, full_width)
     latent = _pad(latent[None].float(), full_height // LATENT_SCALE, full_width // LATENT_SCALE)
-    alpha_rgb = vote(decoder, pixel, latent)[:, :height, :width]
+    alpha_rgb = vote(decoder, pixel, latent, passes)[:, :height, :width]
     return alpha_rgb[[1, 2, 3, 0]].permute(1, 2, 0).cpu().numpy()

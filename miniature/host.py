@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from lib_layerdiffusion.errors import LayerDiffuseError
 from lib_layerdiffusion.hosts.base import Around, BaseModel, EncodePixels, Network, Posterior
 from lib_layerdiffusion.layer_patch import Patch, Shape
+from lib_layerdiffusion.options import Options
+from lib_layerdiffusion.xyz_axes import Axis
 from miniature.patcher import Patcher, StepRule
 from miniature.webui import Processing, resize_image
 
@@ -29,12 +31,13 @@ class MiniatureHost:
         self._models_dir = models_dir
         self.family = family
         self.inpainting = inpainting
+        self.settings: dict[str, Any] = {}
 
     # --- surroundings
     def models_dir(self) -> Path:
         return self._models_dir
 
-    def base_model(self, p: Processing) -> BaseModel:
+    def base_model(self, p: Processing | None) -> BaseModel:
         return BaseModel(self.family, f"the miniature ({self.family})", self.inpainting)
 
     def fail(self, p: Processing, error: LayerDiffuseError) -> None:
@@ -148,19 +151,22 @@ class MiniatureHost:
         """Nothing is remembered here."""
 
     # --- page
-    def image_input(self, label: str, elem_id: str) -> Any:
-        import gradio as gr
+    def options(self) -> Options:
+        return Options.read(self.settings)
 
-        return gr.Image(
-            label=label,
-            show_label=False,
-            elem_id=elem_id,
-            type="numpy",
-            image_mode="RGBA",
-            format="png",
-            sources=["upload", "clipboard"],
-            height=240,
-        )
+    def add_settings(self) -> None:
+        """There is no settings page."""
+
+    def add_axes(self, axes: Sequence[Axis]) -> None:
+        """There are no plots."""
+
+    def selected_model(self, name: str | None = None) -> BaseModel | None:
+        return self.base_model(None)
+
+    def image_input(self, label: str, elem_id: str) -> Any:
+        from miniature import page
+
+        return page.picture_input(label, elem_id)
 
     def accordion(self, label: str, elem_id: str) -> Any:
         from miniature.page import EnabledAccordion

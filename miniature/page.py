@@ -1,10 +1,29 @@
-"""What the miniature's page needs of a host beyond gradio: an accordion with a checkbox that enables it."""
+"""What the miniature's page needs of a host beyond gradio, on both versions of it that hosts use."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import gradio as gr
+
+GRADIO_3 = gr.__version__.startswith("3.")
+# gradio 4 would hand pictures to the page as WebP, and has the sources in a list
+PNG: dict[str, Any] = {} if GRADIO_3 else {"format": "png"}
+UPLOAD: dict[str, Any] = {"source": "upload"} if GRADIO_3 else {"sources": ["upload", "clipboard"]}
+
+
+def picture_input(label: str, elem_id: str) -> Any:
+    """An upload that keeps alpha."""
+    return gr.Image(
+        label=label,
+        show_label=False,
+        elem_id=elem_id,
+        type="numpy",
+        image_mode="RGBA",
+        height=240,
+        **UPLOAD,
+        **PNG,
+    )
 
 
 class EnabledAccordion:

@@ -13,6 +13,14 @@ from lib_layerdiffusion import hosts
 from lib_layerdiffusion.hosts.base import Host
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "forge_layerdiffusion.py"
+CALLBACKS = (
+    "on_after_component",
+    "on_ui_settings",
+    "on_before_ui",
+    "on_infotext_pasted",
+    "on_app_started",
+    "on_before_image_saved",
+)
 
 
 class Script:
@@ -27,7 +35,7 @@ def _host_modules() -> dict[str, ModuleType]:
         ModuleType(name) for name in ("modules", "modules.scripts", "modules.script_callbacks")
     )
     scripts.Script, scripts.AlwaysVisible = Script, object()  # type: ignore[attr-defined]
-    for name in ("on_app_started", "on_before_image_saved"):
+    for name in CALLBACKS:
         setattr(callbacks, name, lambda callback: None)
     modules.scripts, modules.script_callbacks = scripts, callbacks  # type: ignore[attr-defined]
     return {module.__name__: module for module in (modules, scripts, callbacks)}

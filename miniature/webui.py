@@ -5,7 +5,6 @@ What it leaves out of a real host has no bearing on the hooks: face restoration,
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ import torch
 from PIL import Image, ImageChops
 from torch import Tensor
 
+from miniature import infotext
 from miniature.patcher import Patcher, SharedNetwork
 from miniature.random_weights import BaseModel
 from miniature.sampling import sample_euler_ancestral
@@ -47,11 +47,6 @@ def resize_image(mode: int, image: Image.Image, width: int, height: int) -> Imag
     pixels = np.asarray(scaled)
     padding = [(top, height - top - scaled.height), (left, width - left - scaled.width)]
     return Image.fromarray(np.pad(pixels, [*padding, (0, 0)][: pixels.ndim], mode="edge"))
-
-
-def _quote(value: Any) -> str:
-    text = str(value)
-    return json.dumps(text, ensure_ascii=False) if set(text) & set(",:\n") else text
 
 
 @dataclass
@@ -238,9 +233,7 @@ class WebUI:
         keys: dict[str, Any] = {"Steps": p.steps, "Seed": p.seeds[p.batch_index]}
         for key, value in p.extra_generation_params.items():
             keys[key] = value[p.batch_index] if isinstance(value, list) else value
-        return f"{p.prompts[p.batch_index]}\n" + ", ".join(
-            f"{key}: {_quote(value)}" for key, value in keys.items()
-        )
+        return infotext.write(p.prompts[p.batch_index], keys)
 
     def _decode(self, latents: Tensor) -> Tensor:
         """Sampler-space latents -> pixels [B, 3, H, W] in [0, 1]."""

@@ -7,9 +7,10 @@ from typing import Any
 from modules import script_callbacks, scripts
 
 import lib_layerdiffusion
-from lib_layerdiffusion import hooks, hosts, ui
+from lib_layerdiffusion import hooks, hosts, infotext, ui
 from lib_layerdiffusion.errors import IncompatibleHost
 from lib_layerdiffusion.hosts.base import Host
+from lib_layerdiffusion.xyz_axes import AXES
 
 logger = logging.getLogger("layerdiffuse")
 
@@ -40,9 +41,10 @@ class LayerDiffuse(scripts.Script):
     def ui(self, is_img2img: bool) -> list[Any]:
         if self.handlers is None:
             return ui.explain(self.problem)
-        panel = ui.build(self.handlers.host, self.elem_id)
+        panel = ui.build(self.handlers.host, self.handlers.latest, self.elem_id)
+        page.add_panel("img2img" if is_img2img else "txt2img", panel)
         self.infotext_fields = panel.paste_fields
-        self.paste_field_names = [key for _, key in panel.paste_fields if isinstance(key, str)]
+        self.paste_field_names = [key for _, key in panel.paste_fields]
         return panel.controls
 
     def before_process(self, p: Any, *args: Any) -> None:
@@ -89,5 +91,10 @@ except IncompatibleHost as error:
     logger.error("%s", error)
 else:
     LayerDiffuse.handlers = hooks.Hooks(host)
+    page = ui.Page(LayerDiffuse.handlers.latest)
+    script_callbacks.on_after_component(page.component_built)
+    script_callbacks.on_ui_settings(host.add_settings)
+    script_callbacks.on_before_ui(lambda: host.add_axes(AXES))
+    script_callbacks.on_infotext_pasted(lambda text, params: infotext.complete(params))
     script_callbacks.on_app_started(host.app_started)
     script_callbacks.on_before_image_saved(host.before_image_saved)

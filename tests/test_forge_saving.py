@@ -19,6 +19,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from lib_layerdiffusion.hosts import forge_saving
+from lib_layerdiffusion.options import Options
 from tests.conftest import picture
 
 INFOTEXT = "a cup\nSteps: 2, layerdiffusion_enabled: True, layerdiffusion_weight: 1.0"
@@ -27,6 +28,9 @@ INFOTEXT = "a cup\nSteps: 2, layerdiffusion_enabled: True, layerdiffusion_weight
 class FakeForge:
     def __init__(self) -> None:
         self.samples_format = "png"
+        self.options = Options()
+        self.images = ModuleType("modules.images")
+        self.images.save_image_with_geninfo = self.write  # type: ignore[attr-defined]
         self.stealth = ModuleType("modules.stealth_infotext")
         self.api = ModuleType("modules.api.api")
         self.stealth.add_stealth_pnginfo = self.add_stealth_pnginfo  # type: ignore[attr-defined]
@@ -35,6 +39,7 @@ class FakeForge:
     def modules(self) -> dict[str, ModuleType]:
         modules = ModuleType("modules")
         modules.stealth_infotext = self.stealth  # type: ignore[attr-defined]
+        modules.images = self.images  # type: ignore[attr-defined]
         return {
             "modules": modules,
             "modules.stealth_infotext": self.stealth,
@@ -61,16 +66,29 @@ class FakeForge:
         )
         if info is not None:
             self.stealth.add_stealth_pnginfo(params)
-        forge_saving.before_image_saved(params)
+        forge_saving.before_image_saved(params, self.options)
         path = Path(params.filename)
-        if path.suffix == ".png":
+        temporary = path.with_suffix(".tmp")
+        self.images.save_image_with_geninfo(
+            params.image, info, str(temporary), path.suffix, existing_pnginfo=params.pnginfo
+        )
+        return temporary.replace(path)
+
+    @staticmethod
+    def write(
+        image: Image.Image,
+        geninfo: str | None,
+        filename: str,
+        extension: str,
+        existing_pnginfo: dict[str, str] | None = None,
+    ) -> None:
+        if extension == ".png":
             metadata = PngImagePlugin.PngInfo()
-            for key, value in params.pnginfo.items():
+            for key, value in (existing_pnginfo or {}).items():
                 metadata.add_text(key, value)
-            params.image.save(path, pnginfo=metadata)
+            image.save(filename, format="PNG", pnginfo=metadata)
         else:
-            params.image.convert("RGB").save(path)
-        return path
+            image.convert("RGB").save(filename, format=Image.registered_extensions()[extension])
 
     def answer(self, image: Image.Image) -> Image.Image:
         encoded = self.api.encode_pil_to_base64(image)
@@ -171,3 +189,40 @@ def test_file_is_named_by_its_layer(
     image = make()
     forge_saving.name_layer(image, "background")
     assert forge.save_image(image, tmp_path, INFOTEXT).name == name
+
+
+@pytest.mark.parametrize("samples_format", ["png", "jpg", "webp"])
+def test_lossless_webp_keeps_every_pixel_and_the_infotext(
+    forge: FakeForge, tmp_path: Path, samples_format: str
+) -> None:
+    forge.samples_format, forge.options = samples_format, Options(saved_suffix=".webp")
+    path = forge.save_image(ours(), tmp_path, INFOTEXT + ", layerdiffusion_fg_additional_prompt: é漢")
+    assert path.suffix == ".webp"
+    with Image.open(path) as saved:
+        np.testing.assert_array_equal(np.asarray(saved), picture())
+        comment = saved.getexif().get_ifd(0x8769)[0x9286]
+    assert comment[:8] == b"UNICODE\0"
+    assert comment[8:].decode("utf-16-be").endswith("layerdiffusion_fg_additional_prompt: é漢")
+    ordinary = forge.save_image(Image.fromarray(picture()).convert("RGB"), tmp_path, INFOTEXT)
+    assert ordinary.suffix == f".{samples_format}"
+
+
+def test_a_picture_too_large_for_webp_is_a_png(forge: FakeForge, tmp_path: Path) -> None:
+    forge.options = Options(saved_suffix=".webp")
+    wide = ours().resize((16384, 1))
+    forge_saving.mark(wide)
+    assert forge.save_image(wide, tmp_path, INFOTEXT).suffix == ".png"
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_transparent_pictures_have_a_folder_of_their_own(
+    forge: FakeForge, tmp_path: Path, absolute: bool
+) -> None:
+    folder = tmp_path / "elsewhere" / "cut out"
+    forge.options = Options(saved_folder=folder if absolute else Path("cut out"))
+    saved = [forge.save_image(ours(), tmp_path, INFOTEXT) for _ in range(3)]
+    # the host's numbers start again at 0 as long as its own folder stays empty
+    assert [path.name for path in saved] == ["00000-7.png", "00000-7-1.png", "00000-7-2.png"]
+    assert {path.parent for path in saved} == {folder if absolute else tmp_path / "cut out"}
+    ordinary = forge.save_image(Image.fromarray(picture()).convert("RGB"), tmp_path, INFOTEXT)
+    assert ordinary.parent == tmp_path

@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from lib_layerdiffusion.errors import BadPicture, BadSetting, MissingPicture
@@ -114,12 +112,22 @@ def test_unknown_name_is_answered_with_the_known_ones() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"weight": 2.5}, 'Weight of LayerDiffuse is "2.5"; it must be a number from 0 to 2.'),
-        ({"weight": "heavy"}, 'Weight of LayerDiffuse is "heavy"'),
-        ({"weight": float("nan")}, 'Weight of LayerDiffuse is "nan"'),
-        ({"weight": None}, 'Weight of LayerDiffuse is "None"'),
-        ({"ending_step": -0.1}, 'Stop At of LayerDiffuse is "-0.1"; it must be a number from 0 to 1.'),
-        ({"resize_mode": "Tile"}, 'Resize Mode of LayerDiffuse is "Tile"; it must be one of "Just Resize"'),
+        ({"weight": 2.5}, r'Weight \(weight\) of LayerDiffuse is "2.5"; it must be a number from 0 to 2.'),
+        ({"weight": "heavy"}, r'Weight \(weight\) of LayerDiffuse is "heavy"'),
+        ({"weight": float("nan")}, r'Weight \(weight\) of LayerDiffuse is "nan"'),
+        ({"weight": None}, r'Weight \(weight\) of LayerDiffuse is "None"'),
+        (
+            {"ending_step": -0.1},
+            r'Stop At \(ending_step\) of LayerDiffuse is "-0.1"; it must be a number from 0 to 1.',
+        ),
+        (
+            {"resize_mode": "Tile"},
+            r'Resize Mode \(resize_mode\) of LayerDiffuse is "Tile"; it must be one of "Just Resize"',
+        ),
+        ({"weight": True}, r'Weight \(weight\) of LayerDiffuse is "True"'),
+        ({"enabled": "maybe"}, r'Enabled \(enabled\) of LayerDiffuse is "maybe"; it must be true or false'),
+        ({"enabled": [1]}, r'Enabled \(enabled\) of LayerDiffuse is "list"'),
+        ({"fg_additional_prompt": 3}, 'fg_additional_prompt of LayerDiffuse is "3"; it must be text.'),
         ({"fg_image": "not base64!"}, "The foreground picture is text that is not base64"),
         ({"bg_image": base64.b64encode(b"no picture").decode()}, "The background picture is not a picture"),
         ({"bg_image": 7}, "The background picture is a int"),
@@ -195,43 +203,6 @@ def test_float_arrays_are_in_0_to_1() -> None:
     read = read_picture(picture().astype(np.float32) / 255, "foreground")
     assert read is not None
     np.testing.assert_array_equal(read, picture())
-
-
-def test_infotext_keys_and_order() -> None:
-    settings = Settings.from_args(
-        arguments(
-            "From Foreground to Blending", fg_image=picture(), weight=0.5, fg_additional_prompt=" a cup "
-        )
-    )
-    assert list(settings.infotext().items()) == [
-        ("layerdiffusion_enabled", True),
-        ("layerdiffusion_method", "(SDXL) From Foreground to Blending"),
-        ("layerdiffusion_weight", 0.5),
-        ("layerdiffusion_ending_step", 1.0),
-        ("layerdiffusion_fg_image", True),
-        ("layerdiffusion_bg_image", False),
-        ("layerdiffusion_blend_image", False),
-        ("layerdiffusion_resize_mode", "Crop and Resize"),
-        ("layerdiffusion_fg_additional_prompt", "a cup"),
-    ]
-
-
-@given(
-    method=st.sampled_from(METHODS),
-    weight=st.floats(0, 2),
-    ending_step=st.floats(0, 1),
-    resize_mode=st.sampled_from(ResizeMode),
-    prompts=st.lists(st.text(max_size=40), min_size=3, max_size=3),
-)
-def test_settings_survive_the_way_through_infotext(
-    method: Any, weight: float, ending_step: float, resize_mode: ResizeMode, prompts: list[str]
-) -> None:
-    args = [True, method.label, weight, ending_step, None, None, None, resize_mode.value, False, *prompts]
-    settings = Settings.from_args(args)
-    read = {key.removeprefix("layerdiffusion_"): str(value) for key, value in settings.infotext().items()}
-    values = {**dict(ARGUMENTS), **read}
-    values |= {f"{name}_image": None for name in ("fg", "bg", "blend")}
-    assert Settings.from_args(list(values.values())) == settings
 
 
 def test_weight_is_a_matter_of_patching() -> None:

@@ -175,9 +175,9 @@ def test_decoder_gets_the_latent_of_vae_space(
     decoded: list[torch.Tensor] = []
     decode = generation.decode_rgba
 
-    def spy(decoder: Any, latent: torch.Tensor, image: Any) -> Any:
+    def spy(decoder: Any, latent: torch.Tensor, image: Any, *rest: Any) -> Any:
         decoded.append(latent)
-        return decode(decoder, latent, image)
+        return decode(decoder, latent, image, *rest)
 
     def keep(self: WebUI, latents: torch.Tensor) -> torch.Tensor:
         sampled.append(latents)

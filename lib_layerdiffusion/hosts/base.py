@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from lib_layerdiffusion.errors import LayerDiffuseError
 from lib_layerdiffusion.layer_patch import Patch, Shape
+from lib_layerdiffusion.options import Options
+from lib_layerdiffusion.xyz_axes import Axis
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -186,6 +188,25 @@ class Host(Protocol):
         ...
 
     # --- page
+    def options(self) -> Options:
+        """The settings page's values, as overridden for the current request. Raises BadSetting."""
+        ...
+
+    def add_settings(self) -> None:
+        """Host callback: have the settings page show `options.OPTIONS`."""
+        ...
+
+    def add_axes(self, axes: Sequence[Axis]) -> None:
+        """Host callback: offer these axes in the X/Y/Z plot."""
+        ...
+
+    def selected_model(self, name: str | None = None) -> BaseModel | None:
+        """The checkpoint that the page calls `name`, or else the one selected, told without loading it.
+
+        None where that cannot be told.
+        """
+        ...
+
     def image_input(self, label: str, elem_id: str) -> Any:
         """A picture upload that keeps alpha, as a component of the page."""
         ...

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import functools
 import io
+import itertools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,10 +18,16 @@ from typing import Any
 
 from PIL import Image, PngImagePlugin
 
+from lib_layerdiffusion.options import Options
+
 MARK = "layerdiffuse_alpha"
 LAYER = "layerdiffuse_layer"
 INFOTEXT = "layerdiffusion_enabled: True"
 WITH_ALPHA = frozenset({".png", ".avif", ".jxl", ".heif"})
+WEBP = ".webp"
+LARGEST_WEBP = 16383
+"""Pixels a side."""
+EXIF_IFD, USER_COMMENT = 0x8769, 0x9286
 
 
 def mark(picture: Image.Image) -> None:
@@ -41,6 +48,9 @@ def is_ours(picture: Image.Image, infotext: str | None = None) -> bool:
 
 def install() -> None:
     """Wrap the host's writers, once per process. Call when the host's modules are loaded."""
+    from modules import images
+
+    _wrap(images, "save_image_with_geninfo", _write_ours_as_lossless_webp)
     # not every host has a stealth writer
     stealth = sys.modules.get("modules.stealth_infotext")
     if stealth is not None:
@@ -50,17 +60,30 @@ def install() -> None:
         _wrap(api, "encode_pil_to_base64", _send_ours_as_png)
 
 
-def before_image_saved(params: Any) -> None:
-    """Host callback: name the layer in the file name, and give what was going to lose its alpha as PNG."""
+def before_image_saved(params: Any, options: Options) -> None:
+    """Host callback: name the layer in the file name; save transparency where and as the options say."""
     path = Path(params.filename)
     layer = getattr(params.image, LAYER, None)
     if layer is not None:
         path = path.with_stem(f"{path.stem}-{layer}")
-    if path.suffix.lower() not in WITH_ALPHA and is_ours(
-        params.image, (params.pnginfo or {}).get("parameters")
-    ):
-        path = path.with_suffix(".png")
+    if is_ours(params.image, (params.pnginfo or {}).get("parameters")):
+        path = path.with_suffix(_suffix(path.suffix, params.image, options))
+        if options.saved_folder is not None:
+            path = _free(path.parent / options.saved_folder / path.name)
+            path.parent.mkdir(parents=True, exist_ok=True)
     params.filename = str(path)
+
+
+def _suffix(given: str, picture: Image.Image, options: Options) -> str:
+    if options.saved_suffix == WEBP and max(picture.size) <= LARGEST_WEBP:
+        return WEBP
+    return given if given.lower() in WITH_ALPHA else ".png"
+
+
+def _free(path: Path) -> Path:
+    """The path, or one beside it that is not taken: hosts count only the files of their own folder."""
+    names = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(1))
+    return next(one for one in itertools.chain([path], names) if not one.exists())
 
 
 def _wrap(module: Any, name: str, wrapper: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
@@ -78,6 +101,27 @@ def _skip_ours(write: Callable[[Any], None]) -> Callable[[Any], None]:
             write(params)
 
     return add_stealth_pnginfo
+
+
+def _write_ours_as_lossless_webp(write: Callable[..., Any]) -> Callable[..., Any]:
+    def save_image_with_geninfo(
+        image: Any,
+        geninfo: str | None,
+        filename: str,
+        extension: str | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        suffix = extension or Path(filename).suffix
+        if suffix.lower() != WEBP or not is_ours(image, geninfo):
+            return write(image, geninfo, filename, extension, *args, **kwargs)
+        exif = Image.Exif()
+        if geninfo:
+            exif[EXIF_IFD] = {USER_COMMENT: b"UNICODE\0" + geninfo.encode("utf-16-be")}
+        # exact: keep the colour of what is fully transparent
+        image.save(filename, format="WEBP", lossless=True, exact=True, exif=exif)
+
+    return save_image_with_geninfo
 
 
 def _send_ours_as_png(encode: Callable[[Any], Any]) -> Callable[[Any], Any]:

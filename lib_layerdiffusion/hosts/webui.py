@@ -22,12 +22,13 @@ from lib_layerdiffusion.hosts import forge_saving
 from lib_layerdiffusion.hosts.base import Around, BaseModel, EncodePixels, Job, Network, Posterior, Unet
 from lib_layerdiffusion.hosts.capabilities import Capabilities
 from lib_layerdiffusion.hosts.forge_sampling import StepModifier
+from lib_layerdiffusion.hosts.webui_page import WebUIPage
 from lib_layerdiffusion.layer_patch import Patch, Shape
 
 MARK = "layerdiffuse"
 
 
-class WebuiHost:
+class WebuiHost(WebUIPage):
     """The part of `hosts.base.Host` that every kind of Forge shares."""
 
     name: str
@@ -251,9 +252,10 @@ class WebuiHost:
 
     def app_started(self, demo: Any, app: Any) -> None:
         forge_saving.install()
+        self.accept_named_arguments()
 
     def before_image_saved(self, params: Any) -> None:
-        forge_saving.before_image_saved(params)
+        forge_saving.before_image_saved(params, self.options())
 
     # --- networks of our own
     def adopt(self, network: Network) -> Callable[[int], AbstractContextManager[Network]]:

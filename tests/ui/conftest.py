@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
-import re
 import shutil
 import socket
 from collections.abc import Iterator
@@ -18,6 +18,7 @@ from PIL import Image
 from lib_layerdiffusion.errors import LayerDiffuseError
 from lib_layerdiffusion.settings import ARGUMENTS
 from miniature.host import MiniatureHost
+from miniature.infotext import read
 from miniature.random_weights import BaseModel
 from miniature.script import load_script
 from miniature.webui import WebUI
@@ -54,7 +55,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def page_url(models_dir: Path, base: BaseModel) -> Iterator[str]:
-    demo = build_page(load_script(lambda: MiniatureHost(models_dir)), WebUI(base))
+    demo = build_page(load_script(lambda: MiniatureHost(models_dir)), WebUI(copy.deepcopy(base)))
     # gradio's own search for a port leaves a socket open for each one that is taken
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -87,6 +88,8 @@ def build_page(script: Any, webui: WebUI) -> Any:
     """A WebUI's tab: the panel, a button that pastes settings, Generate, and what that did as JSON."""
     import gradio as gr
 
+    from miniature.page import PNG
+
     def generate(*values: Any) -> tuple[list[Image.Image], str]:
         args = zip([name for name, _ in ARGUMENTS], values, strict=True)
         report: dict[str, Any] = {
@@ -109,7 +112,7 @@ def build_page(script: Any, webui: WebUI) -> Any:
         infotext = gr.Textbox(label="Infotext", elem_id="infotext")
         paste_button = gr.Button("Paste", elem_id="paste")
         button = gr.Button("Generate", elem_id="generate")
-        gallery = gr.Gallery(label="Result", elem_id="result", format="png", columns=4, height=200)
+        gallery = gr.Gallery(label="Result", elem_id="result", columns=4, height=200, **PNG)
         report = gr.Textbox(label="Report", elem_id="report", max_lines=6, interactive=True)
         fields = script.infotext_fields
         paste_button.click(
@@ -123,10 +126,9 @@ def paste(fields: list[tuple[Any, Any]], infotext: str) -> list[Any]:
     """One gradio update for each field, as a host makes them of a picture's infotext."""
     import gradio as gr
 
-    pairs = re.findall(r'(\w[\w \-/]+): ("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)', infotext.splitlines()[-1])
-    params = {key: json.loads(value) if value.startswith('"') else value for key, value in pairs}
+    params = read(infotext)
     updates = []
     for control, key in fields:
-        value = key(params) if callable(key) else params.get(key)
+        value = key(params)
         updates.append(gr.update() if value is None else gr.update(value=type(control.value)(value)))
     return updates

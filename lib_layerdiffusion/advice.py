@@ -1,0 +1,40 @@
+"""What the panel says before Generate is pressed: what is missing, and what is known not to work."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+from lib_layerdiffusion.methods import FAMILIES, Layer, Method
+
+
+class Checkpoint(NamedTuple):
+    """The selected one: a family's key or "" for others, and what users call it."""
+
+    family: str
+    title: str
+
+
+def sentences(
+    method: Method, given: Collection[Layer], sampler: str = "", checkpoint: Checkpoint | None = None
+) -> list[str]:
+    """Return what is worth saying about a generation, most important first.
+
+    `given` are the slots that hold a picture; an unknown sampler is "", an unknown checkpoint None.
+    """
+    said = []
+    if checkpoint is not None and checkpoint.family != method.family.key:
+        other = next((one.title for one in FAMILIES if one.key == checkpoint.family), "")
+        instead = f"or an {other} method" if other else "first"
+        said.append(
+            f"This method needs an {method.family.title} checkpoint, but {checkpoint.title} is selected. "
+            f"Select an {method.family.title} checkpoint {instead}."
+        )
+    missing = [layer.value for layer in method.pictures if layer not in given]
+    if missing:
+        names = " and a ".join(missing)
+        pictures = "pictures" if len(missing) > 1 else "picture"
+        said.append(f"This method still needs a {names} {pictures}.")
+    if len(method.pictures) > 1 and (not sampler or sampler.startswith("DPM++")):
+        said.append("DPM++ samplers are known to give artefacts with this method; Euler a and UniPC work.")
+    return said

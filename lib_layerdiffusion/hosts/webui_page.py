@@ -1,0 +1,92 @@
+"""The page of AUTOMATIC1111's family: settings, X/Y/Z plot and checkpoint picker are alike in all of them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lib_layerdiffusion import checkpoints
+from lib_layerdiffusion.hosts.base import BaseModel
+from lib_layerdiffusion.options import OPTIONS, SECTION, Option, Options
+from lib_layerdiffusion.xyz_axes import Axis
+
+KINDS = {"sdxl": "SDXL", "sd15": "SD1.5", "": "neither SDXL nor SD1.5"}
+API_NAME = "layerdiffuse"
+
+
+class WebUIPage:
+    """The part of `hosts.base.Host` that needs `modules` alone."""
+
+    def options(self) -> Options:
+        from modules import shared
+
+        return Options.read(shared.opts.data)
+
+    def add_settings(self) -> None:
+        from modules import shared
+
+        for option in OPTIONS:
+            shared.opts.add_option(option.key, _option_info(option))
+
+    def add_axes(self, axes: Sequence[Axis]) -> None:
+        from modules import scripts
+
+        for data in scripts.scripts_data:
+            plot = data.module
+            if Path(data.path).name != "xyz_grid.py" or not hasattr(plot, "AxisOption"):
+                continue
+            labels = [option.label for option in plot.axis_options]
+            plot.axis_options.extend(_axis_option(plot, axis) for axis in axes if axis.label not in labels)
+
+    def selected_model(self, name: str | None = None) -> BaseModel | None:
+        from modules import sd_models
+
+        info = sd_models.get_closet_checkpoint_match(name) if name else sd_models.select_checkpoint()
+        if info is None:
+            return None
+        family = checkpoints.family(Path(info.filename))
+        if family is None:
+            return None
+        return BaseModel(family, f"{info.name_for_extra} ({KINDS[family]})")
+
+    def accept_named_arguments(self) -> None:
+        """Have the web API take `"args": {...}` where it expects a list, which it would index by number."""
+        api = sys.modules.get("modules.api.api")
+        if api is None or hasattr(api.Api.init_script_args, API_NAME):
+            return
+        original = api.Api.init_script_args
+
+        def init_script_args(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+            for script, given in (request.alwayson_scripts or {}).items():
+                if script.lower() == API_NAME and isinstance(given.get("args"), Mapping):
+                    given["args"] = [given["args"]]
+            return original(self, request, *args, **kwargs)
+
+        setattr(init_script_args, API_NAME, True)
+        api.Api.init_script_args = init_script_args
+
+
+def _option_info(option: Option) -> Any:
+    import gradio as gr
+    from modules import shared
+
+    component, arguments = None, {}
+    if option.choices is not None:
+        component, arguments = gr.Radio, {"choices": list(option.choices)}
+    info = shared.OptionInfo(
+        option.default, option.label, component, arguments, section=SECTION, infotext=option.infotext
+    )
+    return info.info(option.info) if option.info else info
+
+
+def _axis_option(plot: Any, axis: Axis) -> Any:
+    choices = axis.choices
+    return plot.AxisOption(
+        axis.label,
+        axis.kind,
+        axis.apply,
+        confirm=axis.confirm,
+        choices=None if choices is None else lambda: list(choices),
+    )

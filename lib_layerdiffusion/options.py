@@ -1,0 +1,126 @@
+"""What one sets once, on the settings page; each can be overridden for one request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from lib_layerdiffusion.errors import BadSetting
+
+SECTION = ("layerdiffuse", "LayerDiffuse")
+PREFIX = "layerdiffuse_"
+FORMATS = ("PNG", "WebP (lossless)")
+SUFFIXES = dict(zip(FORMATS, (".png", ".webp"), strict=True))
+PASSES = (8, 4, 2, 1)
+
+
+@dataclass(frozen=True)
+class Option:
+    """One line of the settings page. `choices` are all values that it may have, None where any will do."""
+
+    field: str
+    label: str
+    default: Any
+    choices: tuple[Any, ...] | None = None
+    info: str = ""
+    infotext: str | None = None
+
+    @property
+    def key(self) -> str:
+        """What the host's settings file and API call it."""
+        return f"{PREFIX}{self.field}"
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option("preview", "Show a preview over a checkerboard beside each transparent picture", True),
+    Option(
+        "saved_format",
+        "File format of transparent pictures",
+        FORMATS[0],
+        FORMATS,
+        info="with PNG, a format of the WebUI's that keeps transparency too (AVIF, JPEG XL, HEIF) stays",
+    ),
+    Option(
+        "saved_folder",
+        "Folder for transparent pictures",
+        "",
+        info="empty: with all other pictures; a name: a folder of that name there; or a full path",
+    ),
+    Option(
+        "decode_passes",
+        "Passes of the transparency decode",
+        8,
+        PASSES,
+        info="8 as released; fewer are faster, and less certain at edges",
+        infotext="layerdiffusion_decode_passes",
+    ),
+    Option(
+        "model_folder",
+        "Folder of the weight files",
+        "",
+        info="empty: layer_model; a name: a folder of that name in the folder of all models; or a full path",
+    ),
+    Option(
+        "download_source",
+        "Where missing weight files are fetched from",
+        "",
+        info="empty: huggingface.co; or the address of a mirror, such as https://hf-mirror.com",
+    ),
+    Option(
+        "keep_networks",
+        "Keep the transparency networks in memory between generations",
+        True,
+        info="off: they are loaded again for every generation",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """The settings in effect. `saved_folder` and `model_folder` may be relative; None is the default place.
+
+    `saved_suffix` is that of a file name; `decode_passes` is 8, 4, 2 or 1; `download_source` an address
+    without a slash at its end, or "".
+    """
+
+    preview: bool = True
+    saved_suffix: str = ".png"
+    saved_folder: Path | None = None
+    decode_passes: int = 8
+    model_folder: Path | None = None
+    download_source: str = ""
+    keep_networks: bool = True
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Options:
+        """Read them from a host's settings, by key; what is missing has its default. Raises BadSetting."""
+        read = {option.field: _checked(option, values.get(option.key)) for option in OPTIONS}
+        read["saved_suffix"] = SUFFIXES[read.pop("saved_format")]
+        for name in ("saved_folder", "model_folder"):
+            read[name] = Path(read[name]).expanduser() if read[name] else None
+        source = read["download_source"].rstrip("/")
+        if source and not source.startswith(("http://", "https://")):
+            raise BadSetting(
+                f'The download source of LayerDiffuse is "{source}"; it must begin with https:// or http://.'
+            )
+        read["download_source"] = source
+        assert read.keys() == {field.name for field in fields(cls)}
+        return cls(**read)
+
+
+def _checked(option: Option, value: Any) -> Any:
+    if value is None:
+        return option.default
+    if isinstance(option.default, bool):
+        wanted, fits = "true or false", isinstance(value, bool)
+    elif option.choices is not None:
+        # a page hands numbers over as it likes
+        value = next((choice for choice in option.choices if str(choice) == str(value)), value)
+        wanted, fits = "one of " + ", ".join(map(str, option.choices)), value in option.choices
+    else:
+        wanted, fits = "text", isinstance(value, str)
+    if not fits:
+        raise BadSetting(f'The setting {option.key} of LayerDiffuse is "{value}"; it must be {wanted}.')
+    return value.strip() if isinstance(value, str) else value
