@@ -169,13 +169,6 @@ class Page:
             gr.Warning(message)
 
 
-def explain(problem: str) -> list[Any]:
-    """Say in the page why there is no panel; returns no controls."""
-    with gr.Accordion(TITLE, open=False):
-        gr.Markdown(problem)
-    return []
-
-
 def _picture_slot(host: Host, latest: Latest, layer: Layer, title: str, elem_id: Callable[[str], str]) -> Any:
     gr.HTML(f'<span id="{elem_id(layer.value)}_title">{title}</span>')
     picture = host.image_input(title, elem_id(layer.value))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import sys
 import types
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -43,7 +44,12 @@ def _signature(name: str, node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
 
 def in_source(source: str) -> dict[str, str]:
     """Return the line of every symbol that a file of a host defines, at the top or in a class."""
-    return dict(_symbols(ast.parse(source), ""))
+    with warnings.catch_warnings():
+        # what a host's authors would have to look after
+        warnings.simplefilter("ignore", SyntaxWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        tree = ast.parse(source)
+    return dict(_symbols(tree, ""))
 
 
 def _symbols(tree: ast.Module | ast.ClassDef | ast.If | ast.Try, prefix: str) -> Iterator[tuple[str, str]]:

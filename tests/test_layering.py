@@ -52,6 +52,7 @@ ALLOWED = {
     "hosts.base": ("layer_patch options xyz_axes errors", "torch PIL"),
     "hosts": ("hosts.base errors", ""),
     "hosts.capabilities": ("", ""),
+    "hosts.symbols": ("hosts.capabilities", ""),
     "hosts.weight_adapters": ("hosts.base layer_patch", "torch"),
     "hosts.forge_sampling": ("", "torch"),
     "hosts.webui_page": ("hosts.base checkpoints options xyz_axes", "gradio modules"),
@@ -62,7 +63,8 @@ ALLOWED = {
     "hosts.reforge": ("hosts.* layer_patch", "torch ldm_patched"),
     "hosts.classic": ("hosts.* layer_patch", "torch PIL modules modules_forge ldm_patched"),
     "hosts.*": ("hosts.* layer_patch options errors", "torch PIL modules"),
-    "scripts/*": ("hooks ui infotext xyz_axes hosts hosts.base settings errors", "modules"),
+    "doctor": ("hosts.symbols hosts.capabilities methods", ""),
+    "scripts/*": ("doctor hooks ui infotext xyz_axes hosts errors", "gradio modules"),
 }
 ONLY_INSIDE_FUNCTIONS = ("huggingface_hub",)
 NOWHERE = ("diffusers", "torchvision")

@@ -13,10 +13,13 @@ import miniature.script
 from lib_layerdiffusion import hosts
 from lib_layerdiffusion.errors import IncompatibleHost
 from lib_layerdiffusion.hosts.base import Host
+from lib_layerdiffusion.settings import ARGUMENTS
 from miniature.host import MiniatureHost
 from miniature.script import load_script
 from miniature.webui import WebUI
 from tests.conftest import arguments, request
+
+ROOT = Path(__file__).resolve().parent.parent
 
 HOOKS: dict[str, tuple[Any, ...]] = {
     "process": (),
@@ -61,14 +64,61 @@ def test_unknown_host_gets_a_sentence_and_no_hook(host: MiniatureHost, webui: We
     assert on.images[0].tobytes() == off.images[0].tobytes()
 
 
-def test_two_extensions_with_one_package_are_both_named(
+@pytest.fixture
+def second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Our script, as if it lay in an extension of its own."""
+    folder = tmp_path / "second extension"
+    path = folder / "scripts" / "forge_layerdiffusion.py"
+    path.parent.mkdir(parents=True)
+    shutil.copy(miniature.script.SCRIPT, path)
+    monkeypatch.setattr(miniature.script, "SCRIPT", path)
+    return folder
+
+
+def test_a_package_that_another_extension_loaded_first(host: MiniatureHost, second: Path) -> None:
+    script = load_script(lambda: host)
+    sentence = explained(script)
+    assert script.handlers is None
+    assert f"({ROOT})" in sentence
+    assert f"({second})" in sentence
+    assert sentence.startswith(f'Disable the extension "{ROOT.name}"')
+
+
+def test_a_package_that_another_extension_loads_later(
     host: MiniatureHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    second = tmp_path / "sd-forge-other" / "scripts" / "forge_layerdiffusion.py"
-    second.parent.mkdir(parents=True)
-    shutil.copy(miniature.script.SCRIPT, second)
-    monkeypatch.setattr(miniature.script, "SCRIPT", second)
-    sentence = explained(load_script(lambda: host))
-    assert str(tmp_path / "sd-forge-other") in sentence
-    assert str(Path(hosts.__file__).resolve().parents[2]) in sentence
-    assert "Disable one of the two" in sentence
+    gradio = pytest.importorskip("gradio")
+    script = load_script(lambda: host)
+    # hosts put an extension's folder there before they load its scripts
+    other = tmp_path / "sd-other-layerdiffuse"
+    (other / "lib_layerdiffusion").mkdir(parents=True)
+    monkeypatch.syspath_prepend(str(other))
+    with gradio.Blocks() as page:
+        assert len(script.ui(False)) == len(ARGUMENTS)
+    texts = [block.value for block in page.blocks.values() if isinstance(block, gradio.Markdown)]
+    assert any(text.startswith(f'Disable the extension "{other.name}" ({other})') for text in texts)
+
+
+def test_alone_nothing_is_to_be_disabled(host: MiniatureHost) -> None:
+    gradio = pytest.importorskip("gradio")
+    script = load_script(lambda: host)
+    with gradio.Blocks() as page:
+        script.ui(False)
+    assert not any("Disable" in str(getattr(block, "value", "")) for block in page.blocks.values())
+
+
+@pytest.mark.parametrize("error", [ImportError("no module named cv2"), KeyError("x"), AttributeError("y")])
+def test_loading_never_raises(error: Exception) -> None:
+    def detect() -> Host:
+        raise error
+
+    script = load_script(detect)
+    assert script.handlers is None
+    assert f"could not start ({type(error).__name__}: {error})" in explained(script)
+
+
+def test_one_line_at_the_start(host: MiniatureHost, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "layerdiffuse"):
+        load_script(lambda: host)
+    (line,) = caplog.messages
+    assert line.startswith("LayerDiffuse ")

@@ -6,9 +6,12 @@ import sys
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from lib_layerdiffusion.errors import IncompatibleHost
-from lib_layerdiffusion.hosts.base import Host
+
+if TYPE_CHECKING:
+    from lib_layerdiffusion.hosts.base import Host
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,11 @@ def _has(module: ModuleType, dotted: str) -> bool:
             return False
         found = getattr(found, name)
     return True
+
+
+def current() -> str | None:
+    """Return the adapter that fits the WebUI that is running, None where none does."""
+    return next((adapter.module for adapter in ADAPTERS if adapter.fits()), None)
 
 
 def detect() -> Host:

@@ -26,6 +26,7 @@ from lib_layerdiffusion.hosts.webui_page import WebUIPage
 from lib_layerdiffusion.layer_patch import Patch, Shape
 
 MARK = "layerdiffuse"
+BAR = ("job_count", "job_no", "sampling_steps", "sampling_step")
 
 
 class WebuiHost(WebUIPage):
@@ -33,6 +34,9 @@ class WebuiHost(WebUIPage):
 
     name: str
     capabilities: Capabilities
+
+    def __init__(self) -> None:
+        self._bar_before: dict[str, Any] = {}
 
     # --- what an adapter fills in
     memory: Any
@@ -103,6 +107,25 @@ class WebuiHost(WebUIPage):
             raise error
 
         p.init = init
+
+    def say(self, p: Job, text: str) -> None:
+        p.comment(text)
+
+    def report(self, text: str, fraction: float | None) -> None:
+        state = shared.state
+        state.textinfo = text or None
+        if fraction is not None:
+            # the page's bar shows steps of jobs
+            self._bar_before = self._bar_before or {name: getattr(state, name) for name in BAR}
+            for name, value in zip(BAR, (1, 0, 1000, round(1000 * fraction)), strict=True):
+                setattr(state, name, value)
+        elif self._bar_before:
+            for name, value in self._bar_before.items():
+                setattr(state, name, value)
+            self._bar_before = {}
+
+    def interrupted(self) -> bool:
+        return bool(shared.state.interrupted)
 
     @contextmanager
     def option(self, name: str, value: Any) -> Iterator[None]:
@@ -258,9 +281,12 @@ class WebuiHost(WebUIPage):
         forge_saving.before_image_saved(params, self.options())
 
     # --- networks of our own
-    def adopt(self, network: Network) -> Callable[[int], AbstractContextManager[Network]]:
+    def adopt(
+        self, network: Network, full_precision: bool = False
+    ) -> Callable[[int], AbstractContextManager[Network]]:
         device, offload = self.memory.get_torch_device(), self.memory.unet_offload_device()
-        dtype = torch.float16 if self.memory.should_use_fp16(device) else torch.float32
+        half = not full_precision and self.memory.should_use_fp16(device)
+        dtype = torch.float16 if half else torch.float32
         patcher = self.make_patcher(
             network.to(device=offload, dtype=dtype), load_device=device, offload_device=offload
         )
@@ -277,6 +303,10 @@ class WebuiHost(WebUIPage):
         for loaded in list(self.memory.current_loaded_models):
             if getattr(loaded.model, "model", None) is network:
                 self.forget(loaded)
+
+    def free_memory(self) -> None:
+        self.memory.unload_all_models()
+        self.memory.soft_empty_cache(force=True)
 
     # --- page
     def accordion(self, label: str, elem_id: str) -> Any:
