@@ -17,7 +17,7 @@ from typing import Any
 from lib_layerdiffusion import __version__
 from lib_layerdiffusion.hosts import symbols
 from lib_layerdiffusion.hosts.capabilities import Ability, Capabilities
-from lib_layerdiffusion.methods import FAMILIES, METHODS
+from lib_layerdiffusion.methods import WEIGHT_FILES
 
 PACKAGES = (
     "torch",
@@ -186,25 +186,21 @@ def _files(models_dir: Path | None) -> list[str]:
         return ["models: folder unknown"]
     folder = models_dir / FOLDER
     lines = [f"models: {folder}{'' if folder.is_dir() else ' (not there yet)'}"]
-    for name in sorted(_weight_files()):
+    names = [file.filename for file in WEIGHT_FILES]
+    for name in names:
         path = folder / name
         if path.is_file():
             lines.append(f"  {name}: {path.stat().st_size} bytes")
         else:
             lines.append(f"  {name}: not there")
-    others = sorted(p.name for p in folder.glob("*") if p.name not in _weight_files() and p.is_file())
+    others = sorted(p.name for p in folder.glob("*") if p.name not in names and p.is_file())
     return [*lines, *(f"  {name}: not one of ours" for name in others)]
-
-
-def _weight_files() -> set[str]:
-    files = [method.weights for method in METHODS]
-    files += [file for family in FAMILIES for file in (family.decoder, family.encoder)]
-    return {file.filename for file in files}
 
 
 def main(arguments: list[str]) -> int:
     """Print the report of the WebUI in the folder given, or of the one whose extension this is."""
-    webui = Path(arguments[0]) if arguments else Path(__file__).resolve().parents[3]
+    # not resolved: an extension may be a link into the WebUI
+    webui = Path(arguments[0]) if arguments else Path(__file__).absolute().parents[3]
     adapter = adapter_of(webui)
     problem = "" if adapter is not None else f"{webui} is no WebUI that LayerDiffuse knows; name its folder."
     sys.stdout.write(report(adapter, webui / "models", webui, problem) + "\n")

@@ -99,7 +99,9 @@ def test_it_runs_without_a_host_or_torch() -> None:
     code = (
         "import sys\n"
         "for name in ('torch', 'numpy', 'safetensors', 'gradio', 'cv2'): sys.modules[name] = None\n"
-        "from lib_layerdiffusion import doctor; sys.exit(doctor.main([]))"
+        "sys.argv[1:] = ['doctor']\n"
+        "import lib_layerdiffusion.__main__"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stdout.startswith("LayerDiffuse "), done.stderr
+    assert "device: not looked at: torch is not loaded\n" in done.stdout
