@@ -86,11 +86,11 @@ class LayerDiffuse(scripts.Script):
 
     def postprocess_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
         if self.handlers:
-            self.handlers.postprocess_batch(p)
+            self.handlers.postprocess_batch(p, kwargs.get("images"))
 
     def postprocess_image(self, p: Any, pp: Any, *args: Any) -> None:
         if self.handlers:
-            self.handlers.postprocess_image(p, pp.image)
+            self.handlers.postprocess_image(p, pp)
 
     def postprocess_maskoverlay(self, p: Any, ppmo: Any, *args: Any) -> None:
         if self.handlers:

@@ -211,7 +211,7 @@ def test_the_same_patches_are_not_merged_twice(host: str, monkeypatch: pytest.Mo
 def test_condition_pictures_join_in_the_hosts_own_kind(stubbed: Stubbed) -> None:
     unet, original = stubbed.unet(), stubbed.unet()
     p = stubbed.job(unet)
-    stubbed.adapter.condition(p, unet, original, torch.ones(1, 4, 2, 2), 0.5)
+    stubbed.adapter.condition(p, unet, original, torch.ones(1, 4, 2, 2), 0.5, lambda: None)
     modifier = unet.add_conditioning_modifier.call_args.args[0]
     cond: list[Any] = [{"model_conds": {}}]
     x = torch.zeros(2, 4, 2, 2)

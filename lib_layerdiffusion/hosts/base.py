@@ -104,9 +104,15 @@ class Host(Watch, Protocol):
         ...
 
     def condition(
-        self, p: Job, unet: Unet, original: Unet, concat: Tensor | None, ending_step: float
+        self,
+        p: Job,
+        unet: Unet,
+        original: Unet,
+        concat: Tensor | None,
+        ending_step: float,
+        seen: Callable[[], None],
     ) -> None:
-        """Say what happens at each step of sampling with `unet`.
+        """Say what happens at each step of sampling with `unet`, which calls `seen`.
 
         `concat` [1, 4n, h, w] (sampler space) joins the UNet's input by channel, for any batch, cond and
         uncond. Where sigma is below that of `ending_step` (0..1, a fraction of the schedule's timesteps),

@@ -21,11 +21,12 @@ from lib_layerdiffusion.errors import IncompatibleHost, LayerDiffuseError, Unsup
 from lib_layerdiffusion.hosts import forge_saving
 from lib_layerdiffusion.hosts.base import Around, BaseModel, EncodePixels, Job, Network, Posterior, Unet
 from lib_layerdiffusion.hosts.capabilities import Capabilities
-from lib_layerdiffusion.hosts.forge_sampling import StepModifier
+from lib_layerdiffusion.hosts.forge_sampling import AwaitedCalls, StepModifier
 from lib_layerdiffusion.hosts.webui_page import WebUIPage
 from lib_layerdiffusion.layer_patch import Patch, Shape
 
 MARK = "layerdiffuse"
+CALLS = "layerdiffuse_calls"
 BAR = ("job_count", "job_no", "sampling_steps", "sampling_step")
 
 
@@ -173,7 +174,13 @@ class WebuiHost(WebUIPage):
         return len(unet.add_patches(patches=self.weight_patches(patches), strength_patch=float(strength)))
 
     def condition(
-        self, p: Job, unet: Unet, original: Unet, concat: Tensor | None, ending_step: float
+        self,
+        p: Job,
+        unet: Unet,
+        original: Unet,
+        concat: Tensor | None,
+        ending_step: float,
+        seen: Callable[[], None],
     ) -> None:
         # the host's own slot for `concat` takes one only if its batch equals the latents', or not at all
         modifier = StepModifier(
@@ -183,6 +190,8 @@ class WebuiHost(WebUIPage):
             concat=concat,
             prepare=self.prepare_sampling,
             make_condition=self.make_condition,
+            seen=seen,
+            calls=unet.model_options.get(CALLS),
         )
         unet.add_conditioning_modifier(modifier)
 
@@ -198,8 +207,10 @@ class WebuiHost(WebUIPage):
         attentions = [unet.model.diffusion_model.get_submodule(name) for name in modules]
         earlier = unet.model_options.get("model_function_wrapper")
         _check_attention(unet.model_options["transformer_options"])
+        calls = unet.model_options[CALLS] = AwaitedCalls()
 
         def call(apply_model: Callable[..., Tensor], arguments: dict[str, Any]) -> Tensor:
+            calls.came()
             # a script that comes after this one may have replaced it since
             _check_attention(arguments["c"]["transformer_options"])
             x = arguments["input"]
