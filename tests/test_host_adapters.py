@@ -6,6 +6,7 @@ import importlib
 import inspect
 import sys
 import uuid
+from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
 from typing import Any
 from unittest.mock import create_autospec
@@ -343,6 +344,42 @@ def test_what_replaces_attention_is_refused(stubbed: Stubbed) -> None:
     unet.model_options["transformer_options"]["patches_replace"] = {"attn2": {("input", 1): object()}}
     with pytest.raises(UnsupportedMethod, match="replaces the model's attention"):
         stubbed.adapter.around_calls(unet, ["0"], lambda *given: None)
+
+
+def test_calls_of_the_model_are_wrapped(stubbed: Stubbed) -> None:
+    """Around what another extension put there before, and noticed when one after us takes the place."""
+    unet = stubbed.unet()
+    log: list[Any] = []
+
+    def earlier(apply_model: Any, arguments: Any) -> Any:
+        log.append("earlier")
+        return apply_model(arguments["input"], arguments["timestep"], **arguments["c"])
+
+    @contextmanager
+    def around(attentions: Any, cond_or_uncond: Any, rows: int) -> Any:
+        log.append((attentions, cond_or_uncond, rows))
+        yield
+        log.append("after")
+
+    unet.model_options["model_function_wrapper"] = earlier
+    stubbed.adapter.around_calls(unet, ["0"], around)
+    wrapper = unet.set_model_unet_function_wrapper.call_args.args[0]
+    stubbed.adapter.condition(stubbed.job(unet), unet, stubbed.unet(), None, 1.0, lambda: None)
+    modifier = unet.add_conditioning_modifier.call_args.args[0]
+    x = torch.zeros(4, 4, 2, 2)
+    call = {"input": x, "timestep": 1, "cond_or_uncond": [1, 0], "c": {"transformer_options": {}}}
+
+    def step() -> None:
+        modifier(unet.model, x, torch.tensor([8.0]), None, [], 5.0, {}, 1)
+
+    for _ in range(2):
+        step()
+        assert wrapper(lambda x, t, **c: x, call) is x
+    attention = unet.model.diffusion_model[0]
+    assert log == [([attention], [1, 0], 4), "earlier", "after"] * 2
+    step()
+    with pytest.raises(UnsupportedMethod, match="took the place"):
+        step()
 
 
 @pytest.mark.parametrize("host", [host for host in host_records.HOSTS if host not in BACKEND])
