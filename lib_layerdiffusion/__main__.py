@@ -1,13 +1,22 @@
 """The command `python -m lib_layerdiffusion`."""
 
+import io
 import sys
 
-if sys.argv[1:2] == ["doctor"]:
-    # it works where the packages that the other commands need are missing or broken
-    from lib_layerdiffusion import doctor
 
-    sys.exit(doctor.main(sys.argv[2:]))
+def main(arguments: list[str]) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        # a folder may have a name that the console cannot print
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    if arguments[:1] == ["doctor"]:
+        # it works where the packages that the other commands need are missing or broken
+        from lib_layerdiffusion import doctor
 
-from lib_layerdiffusion.command import main
+        return doctor.main(arguments[1:])
+    from lib_layerdiffusion import command
+
+    return command.main(arguments)
+
 
 sys.exit(main(sys.argv[1:]))

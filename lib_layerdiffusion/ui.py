@@ -74,6 +74,8 @@ def build(host: Host, latest: Latest, elem_id: Callable[[str], str]) -> Panel:
             elem_id=elem_id("method"),
         )
         said = gr.HTML(visible=False, elem_id=elem_id("advice"))
+        for sentence in host.capabilities.missing.values():
+            gr.Markdown(sentence)
         pictures, boxes = [], []
         with gr.Row(visible=shown[0]) as row:
             for (layer, title), is_shown in zip(LAYER_TITLES.items(), shown[1:4], strict=True):

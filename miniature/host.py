@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lib_layerdiffusion.errors import LayerDiffuseError, UnsupportedMethod
 from lib_layerdiffusion.hosts.base import Around, BaseModel, EncodePixels, Network, Posterior
+from lib_layerdiffusion.hosts.capabilities import Capabilities
 from lib_layerdiffusion.layer_patch import Patch, Shape
 from lib_layerdiffusion.options import Options
 from lib_layerdiffusion.xyz_axes import Axis
@@ -27,6 +28,7 @@ class MiniatureHost:
     compute in. `reported` keeps only the last hundred lines."""
 
     name = "Miniature"
+    capabilities = Capabilities("the miniature", "every test run")
 
     def __init__(
         self,

@@ -88,14 +88,19 @@ def test_sentences_are_whole() -> None:
 
 def test_exceptions_are_numbered_below_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     stated = Capabilities(
-        "Some", "today", missing={Ability.XYZ: "No plot here."}, limits={Ability.ALPHA: "Only as PNG."}
+        "Some",
+        "today",
+        missing={Ability.XYZ: "No plot here."},
+        limits={Ability.ALPHA: "Only as PNG."},
+        notes=("It rains.",),
     )
     monkeypatch.setattr(symbols, "capabilities", lambda adapter: stated)
     table = symbols.abilities()
     assert "| X/Y/Z plot | no (1) | no (1) |" in table
     assert "| alpha kept on save | yes (2) | yes (2) |" in table
     assert "(1) No plot here.\n(2) Only as PNG.\n" in table
-    assert stated.sentences() == ["No plot here.", "Only as PNG."]
+    assert "It rains." in table
+    assert stated.sentences() == ["No plot here.", "Only as PNG.", "It rains."]
 
 
 @pytest.mark.parametrize("host", host_records.HOSTS)

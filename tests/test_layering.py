@@ -55,7 +55,7 @@ ALLOWED = {
     "generation": (
         "hosts.base methods settings options weights weight_layout networks decoding layer_patch "
         "attention_sharing transparency models.* images errors",
-        "torch",
+        "torch numpy",
     ),
     "hooks": (
         "generation networks init_pictures infotext xyz_axes latest scenes hosts.base settings methods "
@@ -65,12 +65,12 @@ ALLOWED = {
     "init_pictures": ("generation hosts.base pictures transparency images errors", "torch numpy PIL"),
     "advice": ("methods", ""),
     "ui": ("hosts.base advice infotext latest methods settings images errors", "gradio"),
-    "hosts.base": ("layer_patch options progress xyz_axes errors", "torch PIL"),
+    "hosts.base": ("hosts.capabilities layer_patch options progress xyz_axes errors", "torch PIL"),
     "hosts": ("hosts.base errors", ""),
     "hosts.capabilities": ("", ""),
     "hosts.symbols": ("hosts.capabilities", ""),
     "hosts.weight_adapters": ("hosts.base layer_patch", "torch"),
-    "hosts.forge_sampling": ("", "torch"),
+    "hosts.forge_sampling": ("errors", "torch"),
     "hosts.webui_page": ("hosts.base checkpoints options xyz_axes", "gradio modules"),
     "hosts.backend": ("hosts.* errors", "torch modules_forge backend"),
     "hosts.forge": ("hosts.* layer_patch", "torch backend"),

@@ -13,6 +13,7 @@ import miniature.script
 from lib_layerdiffusion import hosts
 from lib_layerdiffusion.errors import IncompatibleHost
 from lib_layerdiffusion.hosts.base import Host
+from lib_layerdiffusion.hosts.capabilities import Ability, Capabilities
 from lib_layerdiffusion.settings import ARGUMENTS
 from miniature.host import MiniatureHost
 from miniature.script import load_script
@@ -122,3 +123,13 @@ def test_one_line_at_the_start(host: MiniatureHost, caplog: pytest.LogCaptureFix
         load_script(lambda: host)
     (line,) = caplog.messages
     assert line.startswith("LayerDiffuse ")
+
+
+def test_what_a_host_lacks_is_said_in_the_panel(host: MiniatureHost) -> None:
+    gradio = pytest.importorskip("gradio")
+    host.capabilities = Capabilities("Some WebUI", "", missing={Ability.XYZ: "This WebUI has no plot."})
+    script = load_script(lambda: host)
+    with gradio.Blocks() as page:
+        script.ui(False)
+    texts = [block.value for block in page.blocks.values() if isinstance(block, gradio.Markdown)]
+    assert "This WebUI has no plot." in texts

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lib_layerdiffusion.errors import LayerDiffuseError
+from lib_layerdiffusion.hosts.capabilities import Capabilities
 from lib_layerdiffusion.layer_patch import Patch, Shape
 from lib_layerdiffusion.options import Options
 from lib_layerdiffusion.progress import Watch
@@ -58,6 +59,7 @@ class Host(Watch, Protocol):
     """
 
     name: str
+    capabilities: Capabilities
 
     # --- surroundings
     def models_dir(self) -> Path:

@@ -26,17 +26,19 @@ class Ability(Enum):
 class Capabilities:
     """Which WebUI this is about, and what of it users must know.
 
-    `missing` says in one sentence why an ability is not there, `limits` what is different about one that is.
+    `missing` says in one sentence why an ability is not there, `limits` what is different about one that is,
+    `notes` what else is.
     """
 
     webui: str
     tested: str
     missing: Mapping[Ability, str] = field(default_factory=dict)
     limits: Mapping[Ability, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def works(self, ability: Ability) -> bool:
         return ability not in self.missing
 
     def sentences(self) -> list[str]:
         """What to tell in the panel: first what is missing, then what is different."""
-        return [*self.missing.values(), *self.limits.values()]
+        return [*self.missing.values(), *self.limits.values(), *self.notes]

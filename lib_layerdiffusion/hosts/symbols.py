@@ -209,4 +209,7 @@ def abilities() -> str:
     ]
     if notes:
         lines += ["", *(f"({n}) {sentence}" for n, sentence in enumerate(notes, 1))]
+    others = [sentence for one in stated for sentence in one.notes]
+    if others:
+        lines += ["", *others]
     return "\n".join(lines) + "\n"
