@@ -123,10 +123,11 @@ def start() -> None:
     logger.info("%s", doctor.line(hosts.current()))
 
 
-if not logger.handlers and not logging.getLogger().handlers:
-    # hosts leave logging as it is, which hides everything below a warning
-    logger.addHandler(logging.StreamHandler())
+# hosts leave logging as it is, which hides everything below a warning
+if logger.level == logging.NOTSET:
     logger.setLevel(logging.INFO)
+if not logger.hasHandlers():
+    logger.addHandler(logging.StreamHandler())
 
 if folder_of_package() != HERE:
     LayerDiffuse.problem = disable(folder_of_package())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -118,11 +120,23 @@ def test_loading_never_raises(error: Exception) -> None:
     assert f"could not start ({type(error).__name__}: {error})" in explained(script)
 
 
-def test_one_line_at_the_start(host: MiniatureHost, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level("INFO", "layerdiffuse"):
-        load_script(lambda: host)
-    (line,) = caplog.messages
-    assert line.startswith("LayerDiffuse ")
+START = """
+import logging, sys
+{logging}
+from tests.test_script import MiniatureHost, Path, load_script
+for _ in range(2):
+    load_script(lambda: MiniatureHost(Path()))
+"""
+
+
+@pytest.mark.parametrize("setup", ["", "logging.basicConfig(level=logging.WARNING)"])
+def test_one_line_at_the_start(setup: str) -> None:
+    """Of hosts that leave logging as it is, and that show warnings alone; again when the page is reloaded."""
+    code = START.format(logging=setup)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    lines = done.stderr.splitlines()
+    assert len(lines) == 2
+    assert all("LayerDiffuse " in line and "no WebUI that LayerDiffuse knows" in line for line in lines)
 
 
 def test_what_a_host_lacks_is_said_in_the_panel(host: MiniatureHost) -> None:
