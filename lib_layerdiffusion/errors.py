@@ -9,7 +9,9 @@ LayerDiffuseError            shown as it is: what is wrong, what to do
   BatchSizeMismatch          four pictures cannot be scenes of three
   WeightsError               a weight file of models/layer_model
     DownloadFailed           it is not there and could not be fetched
-    WrongWeights             it is there and holds something else
+    WrongWeights             it is there and holds something else, or what no network can use
+  OutOfMemory                a network does not fit beside what is loaded, in no way that was tried
+  Interrupted                the user pressed Interrupt
   IncompatibleHost           this WebUI lacks something that the job needs
   GenerationFailed           something broke inside; the message names it
 """
@@ -71,6 +73,18 @@ class DownloadFailed(WeightsError):
 
 class WrongWeights(WeightsError):
     """A weight file holds something else than its name says."""
+
+
+class OutOfMemory(LayerDiffuseError):
+    """Memory ran out in every way of computing that was tried."""
+
+    status = 507
+
+
+class Interrupted(LayerDiffuseError):
+    """The user asked to stop; what was begun is kept where it can be continued."""
+
+    status = 409
 
 
 class IncompatibleHost(LayerDiffuseError):

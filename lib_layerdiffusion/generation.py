@@ -3,81 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lib_layerdiffusion import layer_patch, weights
 from lib_layerdiffusion.attention_sharing import SharedAttention
+from lib_layerdiffusion.decoding import Codec
 from lib_layerdiffusion.errors import UnsupportedBaseModel, UnsupportedMethod, WrongWeights
 from lib_layerdiffusion.hosts.base import Host, Job, Unet
 from lib_layerdiffusion.images import FloatImage, Uint8Image, condition_rgb, preview, to_uint8
-from lib_layerdiffusion.methods import Injection, Layer, Method, WeightFile
-from lib_layerdiffusion.models.attention_sharing import UNIT_MODULES, AttentionSharing
-from lib_layerdiffusion.models.transparency import TransparencyDecoder, TransparencyEncoder
+from lib_layerdiffusion.methods import Injection, Layer
+from lib_layerdiffusion.models.attention_sharing import UNIT_MODULES
+from lib_layerdiffusion.networks import Networks
 from lib_layerdiffusion.options import Options
 from lib_layerdiffusion.settings import Settings
-from lib_layerdiffusion.transparency import LATENT_SCALE, decode_rgba, encode_offset
+from lib_layerdiffusion.transparency import LATENT_SCALE, Votes
+from lib_layerdiffusion.weight_layout import read_header
 
 logger = logging.getLogger("layerdiffuse")
-
-Resident = Callable[[int], AbstractContextManager[Any]]
-
-
-class Networks:
-    """The networks in use: every transparency encoder and decoder asked for, and the last sharing network.
-
-    Each belongs to one weight file and is read again when the file is replaced. Families have files of
-    their own, so one family's network never serves another.
-    """
-
-    def __init__(self, host: Host) -> None:
-        self._host = host
-        self._kept: dict[WeightFile, tuple[str, nn.Module, Resident]] = {}
-        self._sharing: tuple[tuple[str, torch.dtype], AttentionSharing] | None = None
-
-    def get(self, file: WeightFile, build: Callable[[Mapping[str, Tensor]], nn.Module]) -> Resident:
-        """Return the host's handle of the network, loading the file if needed. Raises WeightsError."""
-        path = weights.ensure(file, self._host.models_dir())
-        identity = weights.identity(path)
-        kept = self._kept.get(file)
-        if kept is None or kept[0] != identity:
-            if kept is not None:
-                self._host.release(self._kept.pop(file)[1])
-            network = weights.build(path, build).eval().requires_grad_(False)
-            kept = identity, network, self._host.adopt(network)
-            self._kept[file] = kept
-        return kept[2]
-
-    def sharing(self, method: Method, dtype: torch.dtype) -> AttentionSharing:
-        """Return the method's attention sharing network in a dtype; the last one stays in memory.
-
-        Raises WeightsError.
-        """
-        path = weights.ensure(method.weights, self._host.models_dir())
-        key = weights.identity(path), dtype
-        if self._sharing is None or self._sharing[0] != key:
-            if self._sharing is not None:
-                self._host.release(self._sharing[1])
-                self._sharing = None
-            network = weights.build(
-                path,
-                lambda state: AttentionSharing.from_state_dict(state, method.frames, bool(method.pictures)),
-            )
-            self._sharing = key, network.eval().requires_grad_(False).to(dtype)
-        return self._sharing[1]
-
-    def clear(self) -> None:
-        """Free all of them."""
-        for _, network, _ in self._kept.values():
-            self._host.release(network)
-        self._kept.clear()
-        if self._sharing is not None:
-            self._host.release(self._sharing[1])
-            self._sharing = None
 
 
 class Generation:
@@ -89,24 +33,35 @@ class Generation:
         self.options = options
         self.method = settings.method
         self._networks = networks
+        self._codec = Codec(host, networks, settings.method.family, self._say)
         self._conditions: dict[tuple[Layer, int, int], Tensor] = {}
         self._signals: dict[tuple[int, int], dict[int, Tensor]] = {}
         self._shared: SharedAttention | None = None
+        self._said: list[str] = []
+        self._job: Job | None = None
 
     def prepare(self, p: Job, encodes_pictures: bool) -> None:
         """Check everything that can be checked before sampling, and fetch and load what will be needed.
 
         `encodes_pictures`: the job starts from RGBA pictures (img2img). Changes nothing of the host's.
         """
+        self._job = p
+        self._networks.use(self.options)
         self.settings.require_pictures()
         self._check_base_model(p)
         self._check_prompts(p)
-        weights.ensure(self.method.weights, self.host.models_dir())
+        self._networks.store.ensure(self.method.weights)
         self._check_weights(p)
         if self.method.decodes_alpha:
-            self._decoder()
+            self._codec.load_decoder()
             if encodes_pictures:
-                self._encoder()
+                self._codec.load_encoder()
+
+    def _say(self, text: str) -> None:
+        if text not in self._said:
+            self._said.append(text)
+            logger.warning("%s", text)
+            self.host.say(self._job, text)
 
     def _check_base_model(self, p: Job) -> None:
         base, family = self.host.base_model(p), self.method.family
@@ -135,20 +90,14 @@ class Generation:
         if self.method.family.injection is Injection.ATTENTION_SHARING:
             self._networks.sharing(self.method, self.host.unet_dtype(p))
             return
-        path = weights.locate(self.method.weights, self.host.models_dir())
+        path = self._networks.store.ensure(self.method.weights)
         layer_patch.check(
-            weights.shapes(path),
+            read_header(path).shapes,
             self.host.unet_parameters(p),
             conditions=len(self.method.pictures),
             filename=path.name,
             base=self.host.base_model(p).title,
         )
-
-    def _encoder(self) -> Resident:
-        return self._networks.get(self.method.family.encoder, TransparencyEncoder.from_state_dict)
-
-    def _decoder(self) -> Resident:
-        return self._networks.get(self.method.family.decoder, TransparencyDecoder.from_state_dict)
 
     def patch(self, p: Job, height: int, width: int) -> None:
         """Give the coming sampling, of latents [B, 4, height, width], a patched clone of its UNet.
@@ -176,8 +125,8 @@ class Generation:
         logger.info("%s: patched, weight %g", self.method.label, settings.weight)
 
     def _patch_weights(self, unet: Unet) -> None:
-        path = weights.locate(self.method.weights, self.host.models_dir())
-        patches = layer_patch.parse(weights.read(path), path.name)
+        path = self._networks.store.path(self.method.weights)
+        patches = layer_patch.parse(weights.read(path))
         matched = self.host.patch_weights(unet, weights.identity(path), patches, self.settings.weight)
         if matched != len(patches):
             raise WrongWeights(
@@ -241,19 +190,13 @@ class Generation:
 
     def offset(self, rgba: Uint8Image) -> Tensor:
         """Return the latent offset of RGBA uint8 [H, W, 4]: float32 [1, 4, ceil(H/8), ceil(W/8)]."""
-        height, width = rgba.shape[:2]
-        # the widest pair of activations: 32 channels in, 32 out, at full size
-        with torch.inference_mode(), self._encoder()(height * width * 64) as encoder:
-            return encode_offset(encoder, rgba)
+        return self._codec.encode(rgba)
 
     def decode(self, p: Job, latent: Tensor, picture: Uint8Image) -> tuple[Uint8Image, Uint8Image]:
         """Return (RGBA uint8 [H, W, 4], RGB preview uint8 [H, W, 3]) of a finished picture.
 
         latent [4, h, w] in sampler space, picture RGB uint8 [H, W, 3].
         """
-        height, width = picture.shape[:2]
-        # per pixel: skips and working set of one pass, and the eight results
-        with torch.inference_mode(), self._decoder()(height * width * (512 + 8 * 4 * 2)) as decoder:
-            latent = self.host.to_vae(p, latent[None])[0]
-            rgba = decode_rgba(decoder, latent, picture, self.options.decode_passes)
+        votes = Votes(passes=self.options.decode_passes)
+        rgba = self._codec.decode(self.host.to_vae(p, latent[None])[0], picture, votes)
         return to_uint8(rgba), preview(rgba)

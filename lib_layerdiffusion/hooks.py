@@ -10,16 +10,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
 from lib_layerdiffusion import infotext, scenes, xyz_axes
 from lib_layerdiffusion.errors import GenerationFailed, LayerDiffuseError, for_user
-from lib_layerdiffusion.generation import Generation, Networks
+from lib_layerdiffusion.generation import Generation
 from lib_layerdiffusion.hosts.base import Host, Job
 from lib_layerdiffusion.images import preview
 from lib_layerdiffusion.init_pictures import InitPictures
 from lib_layerdiffusion.latest import Latest
+from lib_layerdiffusion.networks import Networks
 from lib_layerdiffusion.settings import Settings
 
 STATE = "_layerdiffuse"
@@ -155,6 +157,12 @@ class Hooks:
         method = state.generation.method
         frame = p.batch_index % method.frames
         try:
+            latents = state.latents.get(p.iteration)
+            if latents is not None and not torch.isfinite(latents[p.batch_index : p.batch_index + 1]).all():
+                raise GenerationFailed(
+                    "Sampling gave values that are not numbers (NaN), so there is no picture. Try another "
+                    "sampler, a lower Weight, or start the WebUI with its full precision options."
+                )
             if method.decodes_alpha and frame == 0:
                 picture = self._decode(p, state, picture)
             if method.frames > 1:

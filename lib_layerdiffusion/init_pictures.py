@@ -35,6 +35,7 @@ class InitPictures:
         def init(*args: Any, **kwargs: Any) -> Any:
             p.__dict__.pop("init", None)
             given = p.init_images
+            # not in a hook: a picture that cannot be read ends the job by itself
             self._pictures = [to_rgba(picture) for picture in given]
             p.init_images = [flatten(picture) for picture in self._pictures]
             try:

@@ -38,15 +38,40 @@ class Offset:
 Patch = Lora | Offset
 
 
-def _split(name: str, filename: str) -> tuple[str, str, int]:
+_KINDS = {("lora", "0"), ("lora", "1"), ("diff", "0")}
+
+Parts = Mapping[str, Mapping[tuple[str, int], Shape]]
+"""Shapes by parameter, then by kind and index."""
+
+
+def _split(name: str) -> tuple[str, str, int]:
     parameter, _, rest = name.partition("::")
     kind, _, index = rest.partition("::")
-    if (kind, index) not in {("lora", "0"), ("lora", "1"), ("diff", "0")}:
-        raise WrongWeights(
-            f'{filename} is no layer model of LayerDiffuse: it holds a tensor "{name}". '
-            "Replace it by the released file of that name, or delete it to have it fetched again."
-        )
+    if (kind, index) not in _KINDS:
+        raise WrongWeights(f'it holds a tensor "{name}"')
     return parameter, kind, int(index)
+
+
+def _parts(shapes: Mapping[str, Shape]) -> Parts:
+    parts: dict[str, dict[tuple[str, int], Shape]] = {}
+    for name, shape in shapes.items():
+        parameter, kind, index = _split(name)
+        parts.setdefault(parameter, {})[kind, index] = shape
+    return parts
+
+
+def grammar_problem(shapes: Mapping[str, Shape]) -> str | None:
+    """Say what keeps these tensors from being a layer file for any model; None if nothing does."""
+    if not shapes:
+        return "it is empty"
+    try:
+        parts = _parts(shapes)
+    except WrongWeights as error:
+        return str(error)
+    for parameter, tensors in parts.items():
+        if set(tensors) not in ({("diff", 0)}, {("lora", 0), ("lora", 1)}):
+            return f'the tensors of "{parameter}" are incomplete or of two kinds'
+    return None
 
 
 def check(
@@ -62,11 +87,7 @@ def check(
     condition latents the first convolution must take beside the noisy one, `base` names the model.
     Parameters whose shape is None are only looked up by name.
     """
-    parts: dict[str, dict[tuple[str, int], Shape]] = {}
-    for name, shape in shapes.items():
-        parameter, kind, index = _split(name, filename)
-        parts.setdefault(parameter, {})[kind, index] = shape
-    problem = _problem(parts, model, conditions) if parts else "it is empty"
+    problem = grammar_problem(shapes) or _problem(_parts(shapes), model, conditions)
     if problem:
         raise WrongWeights(
             f"{filename} does not fit {base}: {problem}. Replace it by the released file of that name, or "
@@ -75,7 +96,7 @@ def check(
 
 
 def _problem(
-    parts: Mapping[str, Mapping[tuple[str, int], Shape]],
+    parts: Parts,
     model: Mapping[str, Shape | None],
     conditions: int,
 ) -> str | None:
@@ -96,21 +117,24 @@ def _problem(
                 expected = (expected[0], min(expected[1], tensors["diff", 0][1]), *expected[2:])
             if tensors["diff", 0] != expected:
                 return f'"{parameter}" has shape {list(tensors["diff", 0])} instead of {list(expected)}'
-        elif set(tensors) == {("lora", 0), ("lora", 1)}:
-            up, down = tensors["lora", 0], tensors["lora", 1]
-            if up[0] != expected[0] or up[1] != down[0] or prod(down[1:]) != prod(expected[1:]):
-                return f'"{parameter}" has LoRA shapes {list(up)} and {list(down)} for {list(expected)}'
         else:
-            return f'the tensors of "{parameter}" are incomplete or of two kinds'
+            up, down = tensors["lora", 0], tensors["lora", 1]
+            if (
+                len(up) != 2
+                or up[0] != expected[0]
+                or up[1:] != down[:1]
+                or prod(down[1:]) != prod(expected[1:])
+            ):
+                return f'"{parameter}" has LoRA shapes {list(up)} and {list(down)} for {list(expected)}'
     return None
 
 
-def parse(tensors: Mapping[str, Tensor], filename: str = "the file") -> dict[str, Patch]:
-    """Group a layer file's tensors into one patch per parameter."""
+def parse(tensors: Mapping[str, Tensor]) -> dict[str, Patch]:
+    """Group a layer file's tensors into one patch per parameter. Raises WrongWeights."""
     found: dict[str, dict[int, Tensor]] = {}
     kinds: dict[str, str] = {}
     for name, tensor in tensors.items():
-        parameter, kind, index = _split(name, filename)
+        parameter, kind, index = _split(name)
         found.setdefault(parameter, {})[index] = tensor
         kinds[parameter] = kind
     return {p: Lora(t[0], t[1]) if kinds[p] == "lora" else Offset(t[0]) for p, t in found.items()}

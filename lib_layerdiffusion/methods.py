@@ -24,16 +24,35 @@ class Injection(Enum):
     WEIGHT_PATCH = "weight patch"
 
 
+class Holds(Enum):
+    """What a released file is."""
+
+    TRANSPARENCY_ENCODER = "transparency encoder"
+    TRANSPARENCY_DECODER = "transparency decoder"
+    WEIGHT_PATCH = "weight patch"
+    ATTENTION_SHARING = "attention sharing"
+
+
 @dataclass(frozen=True)
 class WeightFile:
-    """A released file. `size` is in bytes, 0 where it is not published."""
+    """A released file. `sizes` are the bytes that releases of it have, the likeliest first.
+
+    `sha256` is that of the release with the first size, "" where nobody has published it. Both come from
+    public lists that could not be checked against the files, so they may warn and never refuse.
+    """
 
     name: str
-    size: int = 0
+    holds: Holds
+    sizes: tuple[int, ...]
+    sha256: str = ""
 
     @property
     def filename(self) -> str:
         return f"{self.name}.safetensors"
+
+    @property
+    def size(self) -> int:
+        return self.sizes[0]
 
 
 @dataclass(frozen=True)
@@ -85,15 +104,27 @@ SD15 = Family(
     "sd15",
     "SD1.5",
     Injection.ATTENTION_SHARING,
-    decoder=WeightFile("layer_sd15_vae_transparent_decoder", 208266320),
-    encoder=WeightFile("layer_sd15_vae_transparent_encoder"),
+    decoder=WeightFile(
+        "layer_sd15_vae_transparent_decoder",
+        Holds.TRANSPARENCY_DECODER,
+        (208266320,),
+        "6df4712dfbb3783231b22f869a5da5cbfea782ebb05f782bd9e8744bfb0cdf03",
+    ),
+    encoder=WeightFile(
+        "layer_sd15_vae_transparent_encoder", Holds.TRANSPARENCY_ENCODER, (2365008, 4728544), ""
+    ),
 )
 SDXL = Family(
     "sdxl",
     "SDXL",
     Injection.WEIGHT_PATCH,
-    decoder=WeightFile("vae_transparent_decoder", 208266320),
-    encoder=WeightFile("vae_transparent_encoder"),
+    decoder=WeightFile(
+        "vae_transparent_decoder",
+        Holds.TRANSPARENCY_DECODER,
+        (208266320,),
+        "59dc8feefe40d26b6cb7186aed7af70c60d94ac4f9db8ebe7f121a01ba27a2fc",
+    ),
+    encoder=WeightFile("vae_transparent_encoder", Holds.TRANSPARENCY_ENCODER, (2365008, 4728544), ""),
 )
 FAMILIES: tuple[Family, ...] = (SD15, SDXL)
 
@@ -103,12 +134,22 @@ METHODS: tuple[Method, ...] = (
     Method(
         "(SD1.5) Only Generate Transparent Image (Attention Injection)",
         SD15,
-        WeightFile("layer_sd15_transparent_attn", 350266608),
+        WeightFile(
+            "layer_sd15_transparent_attn",
+            Holds.ATTENTION_SHARING,
+            (350266608,),
+            "cc9ee87452bf1ccdd419035bf9618f6bdcaac1a2d3e23694d62e5a9c721da295",
+        ),
     ),
     Method(
         "(SD1.5) From Foreground to Background (need batch size 2)",
         SD15,
-        WeightFile("layer_sd15_fg2bg"),
+        WeightFile(
+            "layer_sd15_fg2bg",
+            Holds.ATTENTION_SHARING,
+            (562982312,),
+            "5bade856ec3e55d6ceb0e35bbc97cea7fa4953f7776c8032f2fe52ba740ed580",
+        ),
         pictures=(_FG,),
         outputs=(_BG, _BLEND),
         aliases=("(SD1.5) From Foreground to Background",),
@@ -116,7 +157,12 @@ METHODS: tuple[Method, ...] = (
     Method(
         "(SD1.5) From Background to Foreground (need batch size 2)",
         SD15,
-        WeightFile("layer_sd15_bg2fg"),
+        WeightFile(
+            "layer_sd15_bg2fg",
+            Holds.ATTENTION_SHARING,
+            (562982312,),
+            "8367f976da1cc4275e513c7fb40f977ca312e79e720d7db7ae94978a9359fb62",
+        ),
         pictures=(_BG,),
         outputs=(_FG, _BLEND),
         aliases=("(SD1.5) From Background to Foreground",),
@@ -124,26 +170,46 @@ METHODS: tuple[Method, ...] = (
     Method(
         "(SD1.5) Generate Everything Together (need batch size 3)",
         SD15,
-        WeightFile("layer_sd15_joint"),
+        WeightFile(
+            "layer_sd15_joint",
+            Holds.ATTENTION_SHARING,
+            (554404208,),
+            "2cc81c33c1a786bdc376c6d1bfb43dbdffda2f610f7c6b4ebd776505a29712bd",
+        ),
         outputs=(_FG, _BG, _BLEND),
         aliases=("(SD1.5) Generate Everything Together",),
     ),
     Method(
         "(SDXL) Only Generate Transparent Image (Attention Injection)",
         SDXL,
-        WeightFile("layer_xl_transparent_attn", 743352688),
+        WeightFile(
+            "layer_xl_transparent_attn",
+            Holds.WEIGHT_PATCH,
+            (743352688,),
+            "b7919c5b4837fb64f24c97a7abdf1a9c6e8d60de080a5dae089dde098266df95",
+        ),
         aliases=("Only Generate Transparent Image (Attention Injection)",),
     ),
     Method(
         "(SDXL) Only Generate Transparent Image (Conv Injection)",
         SDXL,
-        WeightFile("layer_xl_transparent_conv", 3619745776),
+        WeightFile(
+            "layer_xl_transparent_conv",
+            Holds.WEIGHT_PATCH,
+            (3619745776,),
+            "5ee958d80dcd515fa7ac915274c536fadd3db5d919adeb5ff45107b6169aacc7",
+        ),
         aliases=("Only Generate Transparent Image (Conv Injection)",),
     ),
     Method(
         "(SDXL) From Foreground to Blending",
         SDXL,
-        WeightFile("layer_xl_fg2ble", 701981624),
+        WeightFile(
+            "layer_xl_fg2ble",
+            Holds.WEIGHT_PATCH,
+            (701981624,),
+            "50a29851ad56308f14d6c9ed375be17df6921efeca240b31f567f6b8c76d1e70",
+        ),
         pictures=(_FG,),
         outputs=(_BLEND,),
         aliases=("From Foreground to Blending",),
@@ -151,7 +217,12 @@ METHODS: tuple[Method, ...] = (
     Method(
         "(SDXL) From Foreground and Blending to Background",
         SDXL,
-        WeightFile("layer_xl_fgble2bg"),
+        WeightFile(
+            "layer_xl_fgble2bg",
+            Holds.WEIGHT_PATCH,
+            (702004664,),
+            "179a61fdcdb149af1897b2840f24ba09466ab6265b2c792b0e99df557f0439be",
+        ),
         pictures=(_FG, _BLEND),
         outputs=(_BG,),
         aliases=("From Foreground and Blending to Background",),
@@ -159,7 +230,12 @@ METHODS: tuple[Method, ...] = (
     Method(
         "(SDXL) From Background to Blending",
         SDXL,
-        WeightFile("layer_xl_bg2ble", 701981624),
+        WeightFile(
+            "layer_xl_bg2ble",
+            Holds.WEIGHT_PATCH,
+            (701981624,),
+            "2901d1353cc4ca763c8bedc48453b36e88680605f417c7f7ec730a7c36845d7c",
+        ),
         pictures=(_BG,),
         outputs=(_BLEND,),
         aliases=("From Background to Blending",),
@@ -167,12 +243,23 @@ METHODS: tuple[Method, ...] = (
     Method(
         "(SDXL) From Background and Blending to Foreground",
         SDXL,
-        WeightFile("layer_xl_bgble2fg"),
+        WeightFile(
+            "layer_xl_bgble2fg",
+            Holds.WEIGHT_PATCH,
+            (702004664, 3619745776),
+            "1688f0c17447f74662686fadd431f24d26a1ba8ffea322c6f56c8b5ed581b78d",
+        ),
         pictures=(_BG, _BLEND),
         outputs=(_FG,),
         aliases=("From Background and Blending to Foreground",),
     ),
 )
+
+WEIGHT_FILES: tuple[WeightFile, ...] = (
+    *(method.weights for method in METHODS),
+    *(file for family in FAMILIES for file in (family.decoder, family.encoder)),
+)
+"""All released files."""
 
 DEFAULT_METHOD = next(m for m in METHODS if m.family is SDXL)
 

@@ -99,7 +99,7 @@ class Options:
         read = {option.field: _checked(option, values.get(option.key)) for option in OPTIONS}
         read["saved_suffix"] = SUFFIXES[read.pop("saved_format")]
         for name in ("saved_folder", "model_folder"):
-            read[name] = Path(read[name]).expanduser() if read[name] else None
+            read[name] = _folder(read[name])
         source = read["download_source"].rstrip("/")
         if source and not source.startswith(("http://", "https://")):
             raise BadSetting(
@@ -108,6 +108,15 @@ class Options:
         read["download_source"] = source
         assert read.keys() == {field.name for field in fields(cls)}
         return cls(**read)
+
+
+def _folder(text: str) -> Path | None:
+    folder = Path(text).expanduser() if text else None
+    if folder is not None and ".." in folder.parts:
+        raise BadSetting(
+            f'The folder "{text}" in the settings of LayerDiffuse leads out by ".."; give a full path.'
+        )
+    return folder
 
 
 def _checked(option: Option, value: Any) -> Any:

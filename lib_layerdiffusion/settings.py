@@ -124,7 +124,7 @@ def _number(values: Mapping[str, Any], name: str) -> float:
     value, (low, high) = values[name], RANGES[name]
     try:
         number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not low <= number <= high:
         raise _refuse(name, value, f"a number from {low:g} to {high:g}")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -16,6 +19,9 @@ from lib_layerdiffusion.models.transparency import (
 
 LATENT_SCALE = 8
 """Pixels per latent position and side."""
+
+MEDIAN_CHUNK = 1 << 20
+"""Values combined at once; the whole stack would be as large as the decoder's working memory."""
 
 
 def _as_input(network: torch.nn.Module, x: Tensor) -> Tensor:
@@ -53,21 +59,78 @@ def _orient_back(x: Tensor, flip: bool, turns: int) -> Tensor:
     return x.flip(-1) if flip else x
 
 
-def vote(decoder: TransparencyDecoder, pixel: Tensor, latent: Tensor, passes: int = 8) -> Tensor:
-    """Decode in `passes` of the eight orientations and take, per value, their lower median.
+ORIENTATIONS = tuple((flip, turns) for flip in (False, True) for turns in range(4))
+"""All eight, in the order of the released extension: as it is or mirrored, and quarter turns."""
 
-    pixel [1, 3, H, W] in [0, 1], latent [1, 4, H/8, W/8] in VAE space, H and W multiples of 64.
-    Returns float32 [4, H, W] (alpha, R, G, B) in [0, 1].
+PASSES = {
+    8: ORIENTATIONS,
+    4: ORIENTATIONS[:2] + ORIENTATIONS[6:],
+    2: (ORIENTATIONS[0], ORIENTATIONS[6]),
+    1: ORIENTATIONS[:1],
+}
+"""Orientations by how many are decoded; fewer than eight are spread over turns and mirrorings."""
+
+Decode = Callable[[Tensor, Tensor], Tensor]
+"""pixel [B, 3, H, W], latent [B, 4, H/8, W/8] -> [B, 4, H, W], as TransparencyDecoder."""
+
+
+@dataclass(frozen=True)
+class Votes:
+    """How the vote is computed; the result is the same for every `at_once` and `store`.
+
+    `passes` orientations are decoded, up to `at_once` of the same shape in one batch, their results kept on
+    the device `store` (None: where they are computed). `each` is called with how many passes are done.
     """
-    pixel, latent = _as_input(decoder, pixel), _as_input(decoder, latent)
-    results = []
-    for flip in (False, True)[: max(1, passes // 4)]:
-        for turns in range(4)[: min(4, passes)]:
-            result = decoder(_orient(pixel, flip, turns), _orient(latent, flip, turns))
-            results.append(_orient_back(result.float().clamp(0, 1), flip, turns)[0])
-    # two dimensions: Apple's backend has no median along an axis of a five-dimensional stack
-    stack = torch.stack(results).flatten(1)
-    return stack.median(dim=0).values.reshape(results[0].shape)
+
+    passes: int = 8
+    at_once: int = 1
+    store: torch.device | str | None = None
+    each: Callable[[int], None] = lambda done: None
+
+
+PLAIN = Votes()
+
+
+def vote(decode: Decode, pixel: Tensor, latent: Tensor, votes: Votes = PLAIN) -> Tensor:
+    """Decode in several orientations and combine, per value, the results clipped to [0, 1].
+
+    pixel [1, 3, H, W] in [0, 1], latent [1, 4, H/8, W/8] in VAE space, H and W multiples of 64, both on the
+    device and in the dtype of the decoder. Returns float32 [4, H, W] (alpha, R, G, B) in [0, 1]. Eight
+    are combined as released: by their lower median, the fourth smallest. Fewer are combined by the mean of
+    the two in the middle, since the lower of so few would take from the alpha.
+    """
+    waiting = list(PASSES[votes.passes])
+    results: list[Tensor] = []
+    while waiting:
+        first = waiting[0]
+        alike = [o for o in waiting if o[1] % 2 == first[1] % 2 or pixel.shape[-2] == pixel.shape[-1]]
+        batch = alike[: votes.at_once]
+        waiting = [o for o in waiting if o not in batch]
+        decoded = decode(
+            torch.cat([_orient(pixel, *o) for o in batch]), torch.cat([_orient(latent, *o) for o in batch])
+        )
+        for orientation, result in zip(batch, decoded.clamp(0, 1), strict=True):
+            turned = _orient_back(result, *orientation)
+            # contiguous: a turned view read in its own order is many times slower
+            results.append(turned.to(votes.store or turned.device).contiguous())
+        del decoded, result, turned
+        votes.each(len(results))
+    return _combine(results)
+
+
+def _combine(results: list[Tensor]) -> Tensor:
+    flat = [result.flatten() for result in results]
+    combined = torch.empty(flat[0].shape, dtype=torch.float32, device=flat[0].device)
+    for start in range(0, len(combined), MEDIAN_CHUNK):
+        # two dimensions: Apple's backend has no median along an axis of a five-dimensional stack
+        chunk = torch.stack([values[start : start + MEDIAN_CHUNK].float() for values in flat])
+        if len(flat) == len(ORIENTATIONS):
+            middle = chunk.median(dim=0).values
+        else:
+            ordered = chunk.sort(dim=0).values
+            middle = (ordered[(len(flat) - 1) // 2] + ordered[len(flat) // 2]) / 2
+        combined[start : start + MEDIAN_CHUNK] = middle
+    return combined.reshape(results[0].shape)
 
 
 def _pad(x: Tensor, height: int, width: int) -> Tensor:
@@ -76,13 +139,18 @@ def _pad(x: Tensor, height: int, width: int) -> Tensor:
 
 
 def decode_rgba(
-    decoder: TransparencyDecoder, latent: Tensor, picture: Uint8Image, passes: int = 8
+    decoder: TransparencyDecoder,
+    latent: Tensor,
+    picture: Uint8Image,
+    votes: Votes = PLAIN,
+    decode: Decode | None = None,
 ) -> FloatImage:
     """Return straight-alpha RGBA float32 [H, W, 4] in [0, 1] for a generated picture.
 
     latent [4, h, w] in VAE space, picture RGB uint8 [H, W, 3] of any size. Where H or W is no multiple of 64
     both are extended by their border inside, and the result is cut back. A latent of another size than the
     picture's (one that was pasted into a larger picture, say) cannot be aligned and counts as all zero.
+    `decode` computes what `decoder` does, in another way.
     """
     height, width = picture.shape[:2]
     full_height, full_width = (-(-side // DECODER_MULTIPLE) * DECODER_MULTIPLE for side in (height, width))
@@ -91,5 +159,6 @@ def decode_rgba(
     pixel = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float() / 255
     pixel = _pad(pixel, full_height, full_width)
     latent = _pad(latent[None].float(), full_height // LATENT_SCALE, full_width // LATENT_SCALE)
-    alpha_rgb = vote(decoder, pixel, latent, passes)[:, :height, :width]
+    pixel, latent = _as_input(decoder, pixel), _as_input(decoder, latent)
+    alpha_rgb = vote(decode or decoder, pixel, latent, votes)[:, :height, :width]
     return alpha_rgb[[1, 2, 3, 0]].permute(1, 2, 0).cpu().numpy()

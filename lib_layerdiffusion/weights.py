@@ -1,81 +1,94 @@
-"""Weight files: find one in models/layer_model or fetch it, look into it, read it."""
+"""Weight files: find one in models/layer_model or have it fetched, make sure of it, read it."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import Tensor
 
-from lib_layerdiffusion.errors import DownloadFailed, WrongWeights
+from lib_layerdiffusion import download, weight_layout
+from lib_layerdiffusion.download import HUB, Source
+from lib_layerdiffusion.errors import WeightsError, WrongWeights
 from lib_layerdiffusion.methods import WeightFile
+from lib_layerdiffusion.progress import NobodyWatches, Watch
+from lib_layerdiffusion.weight_layout import REPLACE, unreadable
+from lib_layerdiffusion.weight_records import Records, inspect
 
-logger = logging.getLogger("layerdiffuse")
-
-REPOSITORY = "LayerDiffusion/layerdiffusion-v1"
 FOLDER = "layer_model"
 
 T = TypeVar("T")
 
 
-def locate(file: WeightFile, models_dir: Path) -> Path:
-    """Return where the file belongs: `<models_dir>/layer_model/<name>.safetensors`, present or not."""
-    return models_dir / FOLDER / file.filename
+class WeightStore:
+    """The folder with the weight files, where missing ones come from, and who watches while they come."""
 
+    def __init__(self, folder: Path, source: Source = HUB, watch: Watch | None = None) -> None:
+        self.folder = folder
+        self.source = source
+        self.watch = watch or NobodyWatches()
+        self.records = Records(folder)
+        self._good: dict[WeightFile, str] = {}
 
-def ensure(file: WeightFile, models_dir: Path) -> Path:
-    """Return the path of the file, downloading it first if it is not there. Raises DownloadFailed."""
-    path = locate(file, models_dir)
-    if path.is_file() and path.stat().st_size > 0:
+    def path(self, file: WeightFile) -> Path:
+        """Return where the file belongs, present or not. It is always directly inside the folder."""
+        return self.folder / file.filename
+
+    def ensure(self, file: WeightFile) -> Path:
+        """Return the path of a file that holds what its name says, fetching it first if it is not there.
+
+        What is there is never overwritten or deleted. Raises WeightsError and Interrupted.
+        """
+        path = self.path(file)
+        if not self.has(file):
+            download.fetch(file, path, self.source, self.watch)
+        self.verify(file)
         return path
-    return download(file, path)
 
+    def has(self, file: WeightFile) -> bool:
+        """True when something with content lies in the file's place. Raises WeightsError if nothing can."""
+        path = self.path(file)
+        if path.is_symlink() and not path.exists():
+            raise WeightsError(
+                f"{path} is a link to {path.readlink()}, which is not there. Bring that file back, or delete "
+                "the link to have the file fetched again."
+            )
+        if path.is_dir():
+            raise WeightsError(f"{path} is a folder; remove it, or put the file of that name there instead.")
+        return path.is_file() and path.stat().st_size > 0
 
-def download(file: WeightFile, path: Path) -> Path:
-    """Fetch the file from the hub to `path`, with huggingface_hub's progress bar. Raises DownloadFailed."""
-    size = f" ({file.size / 1e6:.0f} MB)" if file.size else ""
-    logger.info("downloading %s%s to %s", file.filename, size, path.parent)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # hosts start faster without it, and most starts download nothing
-        from huggingface_hub import hf_hub_download
+    def verify(self, file: WeightFile) -> None:
+        """Make sure of a file that is there, reading it whole only if it is new or changed.
 
-        return Path(hf_hub_download(repo_id=REPOSITORY, filename=file.filename, local_dir=str(path.parent)))
-    except Exception as error:
-        cause = f"{type(error).__name__}: {error}".strip().splitlines()[0]
-        raise DownloadFailed(
-            f"{file.filename}{size} is not in {path.parent} and could not be downloaded from "
-            f"https://huggingface.co/{REPOSITORY} ({cause}). Check the connection and generate again, "
-            "or put the file there yourself."
-        ) from error
-
-
-def _unreadable(path: Path, error: Exception) -> WrongWeights:
-    return WrongWeights(
-        f"{path.name} in {path.parent} cannot be read ({error}); it is damaged or not a safetensors file. "
-        "Delete it to have it fetched again."
-    )
-
-
-def shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Return name and shape of every tensor, reading only the file's header. Raises WrongWeights."""
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
-    except (SafetensorError, OSError) as error:
-        raise _unreadable(path, error) from error
+        Raises WrongWeights and Interrupted.
+        """
+        path = self.path(file)
+        name = identity(path)
+        if self._good.get(file) == name:
+            return
+        weight_layout.check(file, path)
+        problem = inspect(file, path, self.records, self.watch).problem
+        if problem:
+            raise WrongWeights(f"{path.name} in {path.parent} is damaged: {problem}. {REPLACE}")
+        self._good[file] = name
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of the file on the CPU, mapped from disk. Raises WrongWeights."""
+    """Return the tensors of the file on the CPU, mapped from disk. Raises WrongWeights.
+
+    Eight-bit floats, which hosts cannot compute with, come as float16.
+    """
     try:
-        return load_file(str(path), device="cpu")
+        with safe_open(str(path), framework="pt", device="cpu") as file:
+            return {name: _computable(file.get_tensor(name)) for name in file.keys()}
     except (SafetensorError, OSError) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
+
+
+def _computable(tensor: Tensor) -> Tensor:
+    return tensor.half() if tensor.dtype.itemsize == 1 else tensor
 
 
 def build(path: Path, build_network: Callable[[Mapping[str, Tensor]], T]) -> T:
@@ -83,11 +96,10 @@ def build(path: Path, build_network: Callable[[Mapping[str, Tensor]], T]) -> T:
     state_dict = read(path)
     try:
         return build_network(state_dict)
-    except (RuntimeError, KeyError, IndexError) as error:
-        reason = str(error).strip().splitlines()[-1].strip()
+    except (RuntimeError, KeyError, IndexError, ValueError) as error:
         raise WrongWeights(
-            f"{path.name} in {path.parent} does not hold the network that its name says ({reason}). "
-            "Replace it by the released file of that name, or delete it to have it fetched again."
+            f"{path.name} in {path.parent} does not hold the network that its name says "
+            f"({weight_layout.reason(error)}). {REPLACE}"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""`lib_layerdiffusion.hosts.base.Host` over the miniature WebUI, on the CPU in float32."""
+"""`lib_layerdiffusion.hosts.base.Host` over the miniature WebUI, on the CPU."""
 
 from __future__ import annotations
 
@@ -23,14 +23,24 @@ MARK = "layerdiffuse"
 
 
 class MiniatureHost:
-    """Implements the protocol; `family` is what the loaded model claims to be."""
+    """Implements the protocol; `family` is what the loaded model claims to be, `dtype` what our networks
+    compute in. `reported` keeps only the last hundred lines."""
 
     name = "Miniature"
 
-    def __init__(self, models_dir: Path, family: str = "sdxl", inpainting: bool = False) -> None:
+    def __init__(
+        self,
+        models_dir: Path,
+        family: str = "sdxl",
+        inpainting: bool = False,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         self._models_dir = models_dir
         self.family = family
         self.inpainting = inpainting
+        self.dtype = dtype
+        self.interrupt = False
+        self.reported: list[tuple[str, float | None]] = []
         self.settings: dict[str, Any] = {}
 
     # --- surroundings
@@ -46,6 +56,15 @@ class MiniatureHost:
             raise error
 
         p.init = init  # type: ignore[method-assign]
+
+    def say(self, p: Processing, text: str) -> None:
+        p.comments.append(text)
+
+    def report(self, text: str, fraction: float | None) -> None:
+        self.reported = [*self.reported[-99:], (text, fraction)]
+
+    def interrupted(self) -> bool:
+        return self.interrupt
 
     @contextmanager
     def option(self, name: str, value: Any) -> Iterator[None]:
@@ -138,8 +157,10 @@ class MiniatureHost:
         """Nothing to do."""
 
     # --- networks
-    def adopt(self, network: Network) -> Callable[[int], AbstractContextManager[Network]]:
-        kept = network.float()
+    def adopt(
+        self, network: Network, full_precision: bool = False
+    ) -> Callable[[int], AbstractContextManager[Network]]:
+        kept = network.to(torch.float32 if full_precision else self.dtype)
 
         @contextmanager
         def resident(values: int) -> Iterator[Network]:
@@ -149,6 +170,9 @@ class MiniatureHost:
 
     def release(self, network: nn.Module) -> None:
         """Nothing is remembered here."""
+
+    def free_memory(self) -> None:
+        """Nothing is held here."""
 
     # --- page
     def options(self) -> Options:

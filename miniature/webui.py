@@ -85,6 +85,7 @@ class Processing:
     script_args: Sequence[Any] = ()
     extra_generation_params: dict[str, Any] = field(default_factory=dict)
     extra_result_images: list[Any] = field(default_factory=list)
+    comments: list[str] = field(default_factory=list)
     is_hr_pass: bool = False
     iteration: int = 0
     batch_index: int = 0
@@ -202,7 +203,9 @@ class WebUI:
             pixels = latents if decoded else self._decode(latents)
             p.run_hook("postprocess_batch", images=pixels, batch_number=iteration)
             for p.batch_index, one in enumerate(pixels):
-                image = Image.fromarray((one.movedim(0, -1).numpy() * 255).astype(np.uint8))
+                # like hosts, without a look at what is no number
+                with np.errstate(invalid="ignore"):
+                    image = Image.fromarray((one.movedim(0, -1).numpy() * 255).astype(np.uint8))
                 images.append(self._finish(p, image))
                 infotext = self._infotext(p)
                 images[-1].info["parameters"] = infotext

@@ -31,7 +31,7 @@ def expected_latent(webui: WebUI, host: MiniatureHost, rgba: Image.Image) -> tor
     grey = Image.new("RGB", rgba.size, (127, 127, 127))
     grey.paste(rgba, mask=rgba)
     x = torch.from_numpy(np.asarray(grey, np.float32) / 255).permute(2, 0, 1)[None] * 2 - 1
-    path = weights.locate(SDXL.encoder, host.models_dir())
+    path = host.models_dir() / weights.FOLDER / SDXL.encoder.filename
     with torch.inference_mode():
         encoder = weights.build(path, TransparencyEncoder.from_state_dict).float()
         mean, logvar = webui.base.vae.moments(x)

@@ -25,12 +25,27 @@ ALLOWED = {
     "images": ("errors", "numpy cv2 PIL"),
     "pictures": ("images errors", "numpy PIL"),
     "settings": ("methods pictures images errors", "numpy"),
+    "progress": ("errors", "tqdm"),
+    "memory": ("errors", "torch"),
+    "weight_layout": ("layer_patch models.* methods errors", "torch safetensors"),
+    "weight_records": ("weight_layout progress methods", "torch safetensors"),
+    "download": (
+        "weight_layout weight_records progress methods errors",
+        "huggingface_hub filelock",
+    ),
+    "weights": ("download weight_layout weight_records progress methods errors", "torch safetensors"),
+    "command": ("weights weight_layout download methods errors", ""),
+    "__main__": ("command", ""),
+    "networks": ("hosts.base options download weights models.* methods", "torch"),
+    "decoding": (
+        "networks transparency models.* memory progress hosts.base images methods errors",
+        "torch numpy",
+    ),
     "options": ("errors", ""),
     "infotext": ("settings options methods images errors", ""),
     "xyz_axes": ("settings options methods images errors", ""),
     "latest": ("methods images", "numpy PIL"),
     "checkpoints": ("", ""),
-    "weights": ("methods errors", "torch safetensors huggingface_hub"),
     "layer_patch": ("errors", "torch"),
     "models": ("models.*", "torch einops"),
     "models.*": ("models.*", "torch einops"),
@@ -38,24 +53,25 @@ ALLOWED = {
     "attention_sharing": ("models.* errors", "torch"),
     "scenes": ("methods", ""),
     "generation": (
-        "hosts.base methods settings options weights layer_patch attention_sharing transparency models.* "
-        "images errors",
-        "torch numpy PIL",
+        "hosts.base methods settings options weights weight_layout networks decoding layer_patch "
+        "attention_sharing transparency models.* images errors",
+        "torch",
     ),
     "hooks": (
-        "generation init_pictures infotext xyz_axes latest scenes hosts.base settings methods images errors",
+        "generation networks init_pictures infotext xyz_axes latest scenes hosts.base settings methods "
+        "images errors",
         "torch numpy PIL",
     ),
     "init_pictures": ("generation hosts.base pictures transparency images errors", "torch numpy PIL"),
     "advice": ("methods", ""),
     "ui": ("hosts.base advice infotext latest methods settings images errors", "gradio"),
-    "hosts.base": ("layer_patch options xyz_axes errors", "torch PIL"),
+    "hosts.base": ("layer_patch options progress xyz_axes errors", "torch PIL"),
     "hosts": ("hosts.* layer_patch errors", "torch numpy PIL gradio modules modules_forge backend"),
     "hosts.webui_page": ("hosts.base checkpoints options xyz_axes", "gradio modules"),
     "hosts.*": ("hosts.* layer_patch options errors", "torch numpy PIL gradio modules modules_forge backend"),
     "scripts/*": ("hooks ui infotext xyz_axes hosts hosts.base settings errors", "modules"),
 }
-ONLY_INSIDE_FUNCTIONS = ("huggingface_hub",)
+ONLY_INSIDE_FUNCTIONS = ("huggingface_hub", "filelock")
 NOWHERE = ("diffusers", "torchvision")
 
 
@@ -151,7 +167,7 @@ def test_core_loads_without_host_gradio_or_hub() -> None:
         ("errors", "import torch", "errors may not import torch"),
         ("methods", "from lib_layerdiffusion import settings", "may not import lib_layerdiffusion.settings"),
         ("hosts.base", "from ..generation import Generation", "may not import lib_layerdiffusion.generation"),
-        ("weights", "import huggingface_hub", "huggingface_hub only inside a function"),
+        ("download", "import huggingface_hub", "huggingface_hub only inside a function"),
         ("settings", "def f():\n    import gradio", "settings may not import gradio"),
         ("images", "import importlib\nimportlib.import_module('modules.shared')", "import modules.shared"),
         ("scripts/main", "from backend import memory_management", "scripts/main may not import backend"),
@@ -167,7 +183,7 @@ def test_a_forbidden_arrow_is_reported(module: str, source: str, problem: str) -
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("weights", "def fetch():\n    from huggingface_hub import hf_hub_download"),
+        ("download", "def fetch():\n    from huggingface_hub import hf_hub_download"),
         ("settings", "import json\nfrom lib_layerdiffusion.methods import METHODS"),
         ("models.transparency", "from .blocks import DownBlock"),
     ],

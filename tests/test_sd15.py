@@ -236,7 +236,7 @@ def test_weight_and_stop_at(generate: Generate, method: Method) -> None:
 def test_no_extra_weights_is_the_unpatched_network(
     models_dir: Path, webui15: WebUI, method: Method, strength: float
 ) -> None:
-    state = weights.read(weights.locate(method.weights, models_dir))
+    state = weights.read(models_dir / weights.FOLDER / method.weights.filename)
     if strength:
         state = {key: torch.zeros_like(tensor) for key, tensor in state.items()}
     network = AttentionSharing.from_state_dict(state, method.frames, control=bool(method.pictures)).float()
@@ -257,7 +257,7 @@ def test_no_extra_weights_is_the_unpatched_network(
 
 def test_forwards_are_put_back_when_the_network_fails(models_dir: Path, webui15: WebUI) -> None:
     network = AttentionSharing.from_state_dict(
-        weights.read(weights.locate(ALONE.weights, models_dir)), 1, control=False
+        weights.read(models_dir / weights.FOLDER / ALONE.weights.filename), 1, control=False
     )
     modules = [webui15.base.unet.get_submodule(module) for module in UNIT_MODULES]
     shared = attention_sharing.SharedAttention(network, 1.0, [], None, {})
@@ -267,7 +267,7 @@ def test_forwards_are_put_back_when_the_network_fails(models_dir: Path, webui15:
 
 
 def test_a_forward_that_another_extension_set_is_put_back(models_dir: Path, webui15: WebUI) -> None:
-    state = weights.read(weights.locate(ALONE.weights, models_dir))
+    state = weights.read(models_dir / weights.FOLDER / ALONE.weights.filename)
     network = AttentionSharing.from_state_dict(state, 1, control=False)
     modules = [webui15.base.unet.get_submodule(module) for module in UNIT_MODULES]
 
@@ -307,7 +307,7 @@ def test_weights_are_what_a_layer_does_not_what_it_stores() -> None:
 def test_attention_takes_what_hosts_hand_over(models_dir: Path, webui15: WebUI) -> None:
     """`value` and `mask` mean what they mean to the host; at strength 0 that can be compared."""
     network = AttentionSharing.from_state_dict(
-        weights.read(weights.locate(JOINT.weights, models_dir)), 3, control=False
+        weights.read(models_dir / weights.FOLDER / JOINT.weights.filename), 3, control=False
     ).float()
     modules = [webui15.base.unet.get_submodule(module) for module in UNIT_MODULES]
     cross: Any = modules[1]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib_layerdiffusion import generation
+from lib_layerdiffusion import decoding
 from lib_layerdiffusion.methods import Layer, Method
 from miniature.webui import Processed, Processing, WebUI
 from tests.conftest import CONDITIONED, DECODING, SDXL_METHODS, arguments, picture, pixels, request
@@ -173,18 +173,18 @@ def test_decoder_gets_the_latent_of_vae_space(
 ) -> None:
     sampled: list[torch.Tensor] = []
     decoded: list[torch.Tensor] = []
-    decode = generation.decode_rgba
+    decode = decoding.decode_rgba
 
-    def spy(decoder: Any, latent: torch.Tensor, image: Any, *rest: Any) -> Any:
+    def spy(decoder: Any, latent: torch.Tensor, *others: Any) -> Any:
         decoded.append(latent)
-        return decode(decoder, latent, image, *rest)
+        return decode(decoder, latent, *others)
 
     def keep(self: WebUI, latents: torch.Tensor) -> torch.Tensor:
         sampled.append(latents)
         return WebUI_decode(self, latents)
 
     WebUI_decode = WebUI._decode
-    monkeypatch.setattr(generation, "decode_rgba", spy)
+    monkeypatch.setattr(decoding, "decode_rgba", spy)
     monkeypatch.setattr(WebUI, "_decode", keep)
     generate(arguments())
     torch.testing.assert_close(decoded[0], sampled[0][0] / 0.13025)

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from lib_layerdiffusion import generation, layer_patch
+from lib_layerdiffusion import decoding, download, generation, layer_patch
 from lib_layerdiffusion.errors import (
     BadPicture,
     BadSetting,
@@ -194,28 +194,26 @@ def test_replaced_network_file_is_noticed(own_files: Path, webui: WebUI) -> None
 def test_file_that_cannot_be_fetched(
     tmp_path: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    huggingface_hub = pytest.importorskip("huggingface_hub")
-
-    def hf_hub_download(**kwargs: Any) -> str:
-        raise ConnectionError("no route to the hub\nmore lines")
-
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", hf_hub_download)
+    pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr(download, "WAITS", ())
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     message = refused(MiniatureHost(tmp_path), DownloadFailed, arguments(ATTENTION))
-    assert message == (
-        "layer_xl_transparent_attn.safetensors (743 MB) is not in "
-        f"{tmp_path / 'layer_model'} and could not be downloaded from "
-        "https://huggingface.co/LayerDiffusion/layerdiffusion-v1 (ConnectionError: no route to the hub). "
-        "Check the connection and generate again, or put the file there yourself."
+    name = "layer_xl_transparent_attn.safetensors"
+    folder = tmp_path / "layer_model"
+    assert message.startswith(f"{name} (743 MB) is not in {folder} and could not be downloaded: ")
+    assert message.endswith(
+        f"Try again to go on with it, or put http://127.0.0.1:9/{download.REPOSITORY}/resolve/"
+        f"{download.REVISION}/{name} into that folder yourself."
     )
 
 
 @pytest.mark.parametrize(
     ("place", "doing"),
     [
-        ((generation, "encode_offset"), "encoding the init picture"),
+        ((decoding, "encode_offset"), "encoding the init picture"),
         ((layer_patch, "check"), "preparing"),
         ((layer_patch, "parse"), "patching the model"),
-        ((generation, "decode_rgba"), "decoding the transparency"),
+        ((decoding, "decode_rgba"), "decoding the transparency"),
         ((generation, "preview"), "decoding the transparency"),
     ],
 )

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from lib_layerdiffusion.errors import LayerDiffuseError
 from lib_layerdiffusion.layer_patch import Patch, Shape
 from lib_layerdiffusion.options import Options
+from lib_layerdiffusion.progress import Watch
 from lib_layerdiffusion.xyz_axes import Axis
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -47,8 +48,10 @@ class Posterior:
     logvar: Tensor
 
 
-class Host(Protocol):
-    """Shapes: pixels [B, H, W, 3] in [0, 1]; latents [B, 4, h, w].
+class Host(Watch, Protocol):
+    """Also what shows the progress of long work in the page, and says whether Interrupt was pressed.
+
+    Shapes: pixels [B, H, W, 3] in [0, 1]; latents [B, 4, h, w].
 
     VAE space is what the VAE's decoder takes, sampler space what the UNet takes: VAE space times the
     model's scaling factor.
@@ -65,6 +68,10 @@ class Host(Protocol):
 
     def fail(self, p: Job, error: LayerDiffuseError) -> None:
         """Before sampling: make the job end with this error, visible in page and API."""
+        ...
+
+    def say(self, p: Job, text: str) -> None:
+        """Show a sentence under the pictures of this job."""
         ...
 
     def option(self, name: str, value: Any) -> AbstractContextManager[None]:
@@ -175,8 +182,10 @@ class Host(Protocol):
         ...
 
     # --- networks of our own
-    def adopt(self, network: Network) -> Callable[[int], AbstractContextManager[Network]]:
-        """Put the network under the host's memory manager, in the dtype that suits its device.
+    def adopt(
+        self, network: Network, full_precision: bool = False
+    ) -> Callable[[int], AbstractContextManager[Network]]:
+        """Put the network under the host's memory manager, in the dtype that suits its device, or float32.
 
         Returns `resident(values)`: within its block the network is on the compute device, with room beside
         it for that many values of its dtype.
@@ -185,6 +194,10 @@ class Host(Protocol):
 
     def release(self, network: nn.Module) -> None:
         """Have the host forget a network that `adopt` or `keep_beside` told it of, and so free its memory."""
+        ...
+
+    def free_memory(self) -> None:
+        """After memory ran out: give back what the device holds without need."""
         ...
 
     # --- page

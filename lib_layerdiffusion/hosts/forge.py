@@ -25,6 +25,7 @@ from lib_layerdiffusion.hosts.webui_page import WebUIPage
 from lib_layerdiffusion.layer_patch import Lora, Patch, Shape
 
 MARK = "layerdiffuse"
+BAR = ("job_count", "job_no", "sampling_steps", "sampling_step")
 
 if not hasattr(ModelPatcher, "set_model_vae_regulation"):
     raise IncompatibleHost(
@@ -41,6 +42,9 @@ class ForgeHost(WebUIPage):
     """Implements `hosts.base.Host`."""
 
     name = "Forge"
+
+    def __init__(self) -> None:
+        self._bar_before: dict[str, Any] = {}
 
     # --- surroundings
     def models_dir(self) -> Path:
@@ -69,6 +73,25 @@ class ForgeHost(WebUIPage):
             raise error
 
         p.init = init
+
+    def say(self, p: Job, text: str) -> None:
+        p.comment(text)
+
+    def report(self, text: str, fraction: float | None) -> None:
+        state = shared.state
+        state.textinfo = text or None
+        if fraction is not None:
+            # the page's bar shows steps of jobs
+            self._bar_before = self._bar_before or {name: getattr(state, name) for name in BAR}
+            for name, value in zip(BAR, (1, 0, 1000, round(1000 * fraction)), strict=True):
+                setattr(state, name, value)
+        elif self._bar_before:
+            for name, value in self._bar_before.items():
+                setattr(state, name, value)
+            self._bar_before = {}
+
+    def interrupted(self) -> bool:
+        return bool(shared.state.interrupted)
 
     @contextmanager
     def option(self, name: str, value: Any) -> Iterator[None]:
@@ -223,9 +246,12 @@ class ForgeHost(WebUIPage):
         forge_saving.before_image_saved(params, self.options())
 
     # --- networks of our own
-    def adopt(self, network: Network) -> Callable[[int], AbstractContextManager[Network]]:
+    def adopt(
+        self, network: Network, full_precision: bool = False
+    ) -> Callable[[int], AbstractContextManager[Network]]:
         device, offload = memory_management.get_torch_device(), memory_management.unet_offload_device()
-        dtype = torch.float16 if memory_management.should_use_fp16(device) else torch.float32
+        half = not full_precision and memory_management.should_use_fp16(device)
+        dtype = torch.float16 if half else torch.float32
         patcher = ModelPatcher(
             network.to(device=offload, dtype=dtype), load_device=device, offload_device=offload
         )
@@ -245,6 +271,10 @@ class ForgeHost(WebUIPage):
         # a patcher leaves a loader at the network that refers back to it, so only a garbage collection would
         # free hundreds of megabytes
         network.__dict__.pop("lora_loader", None)
+
+    def free_memory(self) -> None:
+        memory_management.unload_all_models()
+        memory_management.soft_empty_cache(force=True)
 
     # --- page
     def image_input(self, label: str, elem_id: str) -> Any:

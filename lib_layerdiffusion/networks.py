@@ -1,0 +1,112 @@
+"""The networks in use: read from their files once, kept by the host, read again when a file is replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from lib_layerdiffusion import weights
+from lib_layerdiffusion.download import Source
+from lib_layerdiffusion.hosts.base import Host
+from lib_layerdiffusion.methods import Method, WeightFile
+from lib_layerdiffusion.models.attention_sharing import AttentionSharing
+from lib_layerdiffusion.options import Options
+from lib_layerdiffusion.weights import FOLDER, WeightStore
+
+Resident = Callable[[int], AbstractContextManager[Any]]
+
+Net = TypeVar("Net", bound=nn.Module)
+
+Build = Callable[[Mapping[str, Tensor]], Net]
+
+
+class Networks:
+    """Every transparency encoder and decoder asked for, and the last sharing network.
+
+    Each belongs to one weight file. Families have files of their own, so one family's network never serves
+    another.
+    """
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._store = WeightStore(host.models_dir() / FOLDER, watch=host)
+        self._kept: dict[WeightFile, tuple[str, nn.Module, Resident]] = {}
+        self._full_precision: set[WeightFile] = set()
+        self._sharing: tuple[tuple[str, torch.dtype], AttentionSharing] | None = None
+
+    @property
+    def store(self) -> WeightStore:
+        """The weight files of the model folder that `use` was told."""
+        return self._store
+
+    def use(self, options: Options) -> None:
+        """Take the weight files from where the options say; a job calls it first."""
+        folder = self._host.models_dir() / (options.model_folder or FOLDER)
+        source = Source(options.download_source)
+        if (folder, source) != (self._store.folder, self._store.source):
+            self._store = WeightStore(folder, source, self._host)
+
+    def get(self, file: WeightFile, build: Build[Net]) -> Resident:
+        """Return the host's handle of the network, loading the file if needed. Raises WeightsError."""
+        path = self.store.ensure(file)
+        identity = weights.identity(path)
+        kept = self._kept.get(file)
+        if kept is None or kept[0] != identity:
+            self._drop(file)
+            network = weights.build(path, build).eval().requires_grad_(False)
+            handle = self._host.adopt(network, file in self._full_precision)
+            kept = identity, network, handle
+            self._kept[file] = kept
+        return kept[2]
+
+    def widen(self, file: WeightFile) -> bool:
+        """Have the network compute in float32 from now on; False where it already does."""
+        kept = self._kept.get(file)
+        if file in self._full_precision or (
+            kept is not None and next(kept[1].parameters()).dtype is torch.float32
+        ):
+            return False
+        self._full_precision.add(file)
+        self._drop(file)
+        return True
+
+    def on_cpu(self, file: WeightFile, build: Build[Net]) -> Net:
+        """Return the network on the CPU in float32, unknown to the host. Raises WeightsError."""
+        network = weights.build(self.store.ensure(file), build)
+        return network.eval().requires_grad_(False).float()
+
+    def sharing(self, method: Method, dtype: torch.dtype) -> AttentionSharing:
+        """Return the method's attention sharing network in a dtype; the last one stays in memory.
+
+        Raises WeightsError.
+        """
+        path = self.store.ensure(method.weights)
+        key = weights.identity(path), dtype
+        if self._sharing is None or self._sharing[0] != key:
+            self._drop_sharing()
+            network = weights.build(
+                path,
+                lambda state: AttentionSharing.from_state_dict(state, method.frames, bool(method.pictures)),
+            )
+            self._sharing = key, network.eval().requires_grad_(False).to(dtype)
+        return self._sharing[1]
+
+    def clear(self) -> None:
+        """Free all of them."""
+        for file in list(self._kept):
+            self._drop(file)
+        self._drop_sharing()
+
+    def _drop_sharing(self) -> None:
+        if self._sharing is not None:
+            self._host.release(self._sharing[1])
+            self._sharing = None
+
+    def _drop(self, file: WeightFile) -> None:
+        kept = self._kept.pop(file, None)
+        if kept is not None:
+            self._host.release(kept[1])
