@@ -74,6 +74,8 @@ def page_url(page_host: MiniatureHost, base: BaseModel) -> Iterator[str]:
     demo.queue(**QUEUE)
     _, url, _ = demo.launch(server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True)
     yield url
+    # without waiting for what a closed page left in the queue
+    demo.server.force_exit = True
     demo.close()
 
 
