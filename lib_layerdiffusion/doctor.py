@@ -73,7 +73,8 @@ def line(adapter: str | None, problem: str = "") -> str:
         stated = symbols.capabilities(adapter) if adapter is not None else None
         lacking = [ability.value for ability in Ability if stated is not None and not stated.works(ability)]
         state = f"all but {', '.join(lacking)}" if lacking else "everything found"
-    return f"LayerDiffuse {__version__} on {_host(adapter)} {_version(None) or ''}: {state}"
+    where = " ".join(filter(None, [_host(adapter), _version(None)]))
+    return f"LayerDiffuse {__version__} on {where}: {state}"
 
 
 def adapter_of(webui: Path) -> str | None:

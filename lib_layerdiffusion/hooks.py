@@ -26,6 +26,7 @@ from lib_layerdiffusion.settings import Settings
 
 STATE = "_layerdiffuse"
 PREVIEW = "layerdiffuse_preview"
+LAYER_KEY = f"{infotext.PREFIX}layer"
 
 
 class JobState:
@@ -88,7 +89,7 @@ class Hooks:
             p.extra_generation_params.update(infotext.write(settings, options))
             if settings.method.frames > 1:
                 names = scenes.layer_names(settings.method, len(p.all_prompts))
-                p.extra_generation_params[f"{infotext.PREFIX}layer"] = names
+                p.extra_generation_params[LAYER_KEY] = names
             if encodes:
                 state.init_pictures = InitPictures(self.host, generation, p)
         except Exception as error:
@@ -175,6 +176,9 @@ class Hooks:
                 picture = self._decode(p, state, picture)
             if method.frames > 1:
                 self.host.name_layer(picture, method.outputs[frame].value)
+                if not self.host.lists_in_infotext:
+                    # hosts write each picture's infotext right after this
+                    p.extra_generation_params[LAYER_KEY] = method.outputs[frame].value
             self.latest.keep(method.outputs[frame], picture)
             return picture
         except Exception as error:

@@ -157,7 +157,8 @@ class Page:
                     _follow(component, self._panels[tab].sampler)
             elif name == f"html_log_{tab}":
                 # the text under the pictures is the last thing that a job changes
-                component.change(self._show_message, **QUIET)
+                # (in the queue: outside it, a toast finds no page)
+                component.change(self._show_message, show_progress="hidden")
         if name == "setting_sd_model_checkpoint" or "model_selection" in (
             properties.get("elem_classes") or ()
         ):

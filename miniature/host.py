@@ -28,6 +28,7 @@ class MiniatureHost:
     compute in. `reported` keeps only the last hundred lines."""
 
     name = "Miniature"
+    lists_in_infotext = True
     capabilities = Capabilities("the miniature", "every test run")
 
     def __init__(
@@ -50,7 +51,7 @@ class MiniatureHost:
     def models_dir(self) -> Path:
         return self._models_dir
 
-    def base_model(self, p: Processing | None) -> BaseModel:
+    def base_model(self, p: Processing) -> BaseModel:
         return BaseModel(self.family, self.title or f"the miniature ({self.family})", self.inpainting)
 
     def fail(self, p: Processing, error: LayerDiffuseError) -> None:
@@ -196,7 +197,8 @@ class MiniatureHost:
         """There are no plots."""
 
     def selected_model(self, name: str | None = None) -> BaseModel | None:
-        return self.base_model(None)
+        family = name or self.family
+        return BaseModel(family, f"the miniature ({family})")
 
     def image_input(self, label: str, elem_id: str) -> Any:
         from miniature import page

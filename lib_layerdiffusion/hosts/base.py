@@ -60,6 +60,8 @@ class Host(Watch, Protocol):
 
     name: str
     capabilities: Capabilities
+    lists_in_infotext: bool
+    """A list among the generation parameters has one entry for each picture."""
 
     # --- surroundings
     def models_dir(self) -> Path:

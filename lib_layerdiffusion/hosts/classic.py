@@ -26,6 +26,7 @@ class ClassicHost(LdmPatchedHost):
         webui="Forge Classic, Forge of early 2024", tested="commits 1f95d717 and 29be1da7"
     )
 
+    lists_in_infotext = forge_version.version == "classic"
     make_patcher = ModelPatcher
 
     def unet_backups(self, unet: Unet) -> Mapping[str, Tensor]:

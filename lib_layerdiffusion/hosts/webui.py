@@ -35,6 +35,7 @@ class WebuiHost(WebUIPage):
 
     name: str
     capabilities: Capabilities
+    lists_in_infotext = True
 
     def __init__(self) -> None:
         self._bar_before: dict[str, Any] = {}
