@@ -3,6 +3,7 @@
 python dev.py demo [...]     run the miniature host on its built-in pictures; arguments go to it
 python dev.py check [...]    formatting, lint, types and tests; arguments go to pytest
 python dev.py setup          only prepare .venv
+python dev.py tables         write anew the tables of hosts, in README.md and docs/host-symbols.md
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ NEWEST_3 = (3, 11)
 # A bare install brings several GB of CUDA packages from PyPI on Linux, unless pip finds a CPU wheel.
 # TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu asks for the CPU build; it is used for torch alone.
 TORCH = "torch==2.13.0"
+
+TABLE_BEGINS, TABLE_ENDS = "<!-- python dev.py tables -->", "<!-- end of table -->"
 
 BROWSERS = ("chromium", "google-chrome", "chromium-browser")
 CHECKS = (["ruff", "format", "--check", "."], ["ruff", "check", "."], ["mypy"], ["pytest"])
@@ -154,7 +157,27 @@ def check_gradio_3() -> bool:
         print("The tests with gradio 3 are left out: its packages need Python 3.10 or 3.11.", flush=True)
         return True
     setup(GRADIO_3)
-    return run_tool(["pytest", "tests/ui"], GRADIO_3) == 0
+    # its queue leaves sockets to the garbage collector
+    return run_tool(["pytest", "-W", "ignore::ResourceWarning", "tests/ui"], GRADIO_3) == 0
+
+
+def tables() -> dict[Path, str]:
+    """Return the files that hold tables generated from the code, as they ought to be."""
+    from lib_layerdiffusion.hosts import symbols
+
+    readme = ROOT / "README.md"
+    before, _, rest = readme.read_text("utf-8").partition(TABLE_BEGINS)
+    _, _, after = rest.partition(TABLE_ENDS)
+    return {
+        readme: f"{before}{TABLE_BEGINS}\n{symbols.abilities()}{TABLE_ENDS}{after}",
+        ROOT / "docs" / "host-symbols.md": symbols.table(),
+    }
+
+
+def write_tables() -> int:
+    for path, content in tables().items():
+        path.write_text(content, "utf-8")
+    return 0
 
 
 def check_hub_2() -> bool:
@@ -165,9 +188,11 @@ def check_hub_2() -> bool:
 
 def main(arguments: list[str]) -> int:
     command, *rest = arguments or ["help"]
-    if command not in ("demo", "check", "setup"):
+    if command not in ("demo", "check", "setup", "tables"):
         print(__doc__)
         return int(command not in ("help", "-h", "--help"))
+    if command == "tables":
+        return write_tables()
     setup()
     if command == "demo":
         return run_tool(["miniature", *rest])

@@ -33,8 +33,7 @@ def sentences(
     missing = [layer.value for layer in method.pictures if layer not in given]
     if missing:
         names = " and a ".join(missing)
-        pictures = "pictures" if len(missing) > 1 else "picture"
-        said.append(f"This method still needs a {names} {pictures}.")
+        said.append(f"This method still needs a {names} picture.")
     if len(method.pictures) > 1 and (not sampler or sampler.startswith("DPM++")):
         said.append("DPM++ samplers are known to give artefacts with this method; Euler a and UniPC work.")
     return said

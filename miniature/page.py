@@ -10,6 +10,8 @@ GRADIO_3 = gr.__version__.startswith("3.")
 # gradio 4 would hand pictures to the page as WebP, and has the sources in a list
 PNG: dict[str, Any] = {} if GRADIO_3 else {"format": "png"}
 UPLOAD: dict[str, Any] = {"source": "upload"} if GRADIO_3 else {"sources": ["upload", "clipboard"]}
+# gradio 3 queues everything behind one job otherwise
+QUEUE: dict[str, Any] = {"concurrency_count": 64} if GRADIO_3 else {}
 
 
 def picture_input(label: str, elem_id: str) -> Any:

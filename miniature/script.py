@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,20 +31,24 @@ class Script:
         return f"script_txt2img_layerdiffuse_{name}"
 
 
-def _host_modules() -> dict[str, ModuleType]:
+def _host_modules(registered: dict[str, Callable[..., Any]]) -> dict[str, ModuleType]:
     modules, scripts, callbacks = (
         ModuleType(name) for name in ("modules", "modules.scripts", "modules.script_callbacks")
     )
     scripts.Script, scripts.AlwaysVisible = Script, object()  # type: ignore[attr-defined]
     for name in CALLBACKS:
-        setattr(callbacks, name, lambda callback: None)
+        setattr(callbacks, name, partial(registered.__setitem__, name))
     modules.scripts, modules.script_callbacks = scripts, callbacks  # type: ignore[attr-defined]
     return {module.__name__: module for module in (modules, scripts, callbacks)}
 
 
 def load_script(detect: Callable[[], Host]) -> Any:
-    """Return an object of the script's class; `detect` stands in for `hosts.detect`."""
-    added = _host_modules()
+    """Return an object of the script's class; `detect` stands in for `hosts.detect`.
+
+    Its `callbacks` are what it registered with the host, by the host's name for them.
+    """
+    registered: dict[str, Callable[..., Any]] = {}
+    added = _host_modules(registered)
     shadowed = {name: sys.modules[name] for name in added if name in sys.modules}
     own = hosts.detect
     sys.modules.update(added)
@@ -59,4 +64,6 @@ def load_script(detect: Callable[[], Host]) -> Any:
         for name in added:
             sys.modules.pop(name, None)
         sys.modules.update(shadowed)
-    return module.LayerDiffuse()
+    script = module.LayerDiffuse()
+    script.callbacks = registered
+    return script

@@ -87,6 +87,15 @@ def test_disabled_looks_at_nothing_else() -> None:
     assert not Settings.from_args([]).enabled
 
 
+@pytest.mark.parametrize(
+    ("value", "enabled"),
+    [(True, True), (1, True), ("True", True), ("on", True), (False, False), (0, False), (None, False)]
+    + [(text, False) for text in ("False", "false", "0", "no", "off", "", "None")],
+)
+def test_enabled_as_clients_write_it(value: Any, enabled: bool) -> None:
+    assert Settings.from_args([value]).enabled is enabled
+
+
 def test_short_argument_lists_have_defaults() -> None:
     settings = Settings.from_args([True])
     assert (settings.method, settings.weight, settings.ending_step) == (DEFAULT_METHOD, 1.0, 1.0)

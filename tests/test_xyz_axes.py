@@ -73,6 +73,9 @@ def test_an_axis_switches_on_and_the_one_for_that_switches_off(webui: WebUI, scr
     assert off.images[0].mode == "RGB"
     assert "layerdiffusion" not in off.info
     assert same(on, single(webui, script, arguments(ending_step=0.5)))
+    (weaker,) = plot(webui, script, [False], ("weight", [0.5]), ("ending_step", [0.5]))
+    assert isinstance(weaker, Processed)
+    assert same(weaker, single(webui, script, arguments(weight=0.5, ending_step=0.5)))
 
 
 def test_resize_modes_and_a_cell_that_cannot_work(webui: WebUI, script: Any) -> None:

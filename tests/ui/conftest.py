@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import html
+import itertools
 import json
 import os
 import shutil
@@ -54,14 +56,26 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def page_url(models_dir: Path, base: BaseModel) -> Iterator[str]:
-    demo = build_page(load_script(lambda: MiniatureHost(models_dir)), WebUI(copy.deepcopy(base)))
+def page_host(models_dir: Path) -> MiniatureHost:
+    """The host behind the page."""
+    return MiniatureHost(models_dir)
+
+
+@pytest.fixture(scope="session")
+def page_url(page_host: MiniatureHost, base: BaseModel) -> Iterator[str]:
+    from miniature.page import QUEUE
+
+    demo = build_page(load_script(lambda: page_host), WebUI(copy.deepcopy(base)))
     # gradio's own search for a port leaves a socket open for each one that is taken
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    # as hosts do; gradio 3 has one place in its queue, or no queue, otherwise
+    demo.queue(**QUEUE)
     _, url, _ = demo.launch(server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True)
     yield url
+    # without waiting for what a closed page left in the queue
+    demo.server.force_exit = True
     demo.close()
 
 
@@ -85,40 +99,58 @@ def page(browser: Browser, page_url: str) -> Iterator[Page]:
 
 
 def build_page(script: Any, webui: WebUI) -> Any:
-    """A WebUI's tab: the panel, a button that pastes settings, Generate, and what that did as JSON."""
+    """A WebUI's tab: the panel between a sampler and a checkpoint, a button that pastes settings, Generate.
+
+    The text under the pictures says what went wrong, and a text for the test what Generate did, as JSON.
+    """
     import gradio as gr
 
     from miniature.page import PNG
 
-    def generate(*values: Any) -> tuple[list[Image.Image], str]:
+    built = script.callbacks["on_after_component"]
+    jobs = itertools.count(1)
+
+    def generate(*values: Any) -> tuple[list[Image.Image], str, str]:
         args = zip([name for name, _ in ARGUMENTS], values, strict=True)
         report: dict[str, Any] = {
             "args": {name: v.tolist() if isinstance(v, np.ndarray) else v for name, v in args}
         }
         images: list[Image.Image] = []
+        shown: list[Image.Image] = []
         try:
             result = webui.process_images(request(webui, script, list(values)))
         except LayerDiffuseError as error:
             report["error"] = str(error)
         else:
-            images = result.images
+            images, shown = result.images, result.extra_images
             report["images"] = [[image.mode, image.size] for image in images]
             report["alpha"] = [i.getchannel("A").getextrema() for i in images if i.mode == "RGBA"]
             report["infotext"] = result.info
-        return images, json.dumps(report)
+        text = f"<p>{html.escape(report.get('error', ''))}</p><small>job {next(jobs)}</small>"
+        return [*images, *shown], json.dumps(report), text
 
     with gr.Blocks(analytics_enabled=False) as demo:
+        sampler = gr.Dropdown(
+            ["Euler a", "UniPC", "DPM++ 2M"], value="Euler a", label="Sampler", elem_id="txt2img_sampling"
+        )
+        built(sampler, elem_id="txt2img_sampling")
         controls = script.ui(False)
         infotext = gr.Textbox(label="Infotext", elem_id="infotext")
         paste_button = gr.Button("Paste", elem_id="paste")
         button = gr.Button("Generate", elem_id="generate")
         gallery = gr.Gallery(label="Result", elem_id="result", columns=4, height=200, **PNG)
         report = gr.Textbox(label="Report", elem_id="report", max_lines=6, interactive=True)
+        log = gr.HTML(elem_id="html_log_txt2img")
+        built(log, elem_id="html_log_txt2img")
+        checkpoint = gr.Dropdown(
+            ["sdxl", "sd15", "flux"], value="sdxl", label="Checkpoint", elem_id="setting_sd_model_checkpoint"
+        )
+        built(checkpoint, elem_id="setting_sd_model_checkpoint")
         fields = script.infotext_fields
         paste_button.click(
             lambda text: paste(fields, text), inputs=[infotext], outputs=[control for control, _ in fields]
         )
-        button.click(generate, inputs=controls, outputs=[gallery, report])
+        button.click(generate, inputs=controls, outputs=[gallery, report, log])
     return demo
 
 

@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
-import io
-import json
 import os
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-from urllib.request import urlopen
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from lib_layerdiffusion.images import Uint8Image
-from lib_layerdiffusion.methods import METHODS, Layer, Method, find_method
+from lib_layerdiffusion.methods import METHODS, Layer, find_method
 from lib_layerdiffusion.settings import ARGUMENTS
 from tests.conftest import picture
+from tests.ui.actions import (
+    LAYERS,
+    choose,
+    element,
+    expected,
+    gap,
+    generate,
+    result_picture,
+    see_controls_of,
+    shown,
+    text_of,
+    tick,
+    upload,
+)
 from tests.ui.conftest import paste
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Locator, Page
+    from playwright.sync_api import Page
 
 DEFAULT = "(SDXL) Only Generate Transparent Image (Attention Injection)"
 TOGETHER = "(SD1.5) Generate Everything Together (need batch size 3)"
 FROM_FOREGROUND = "(SDXL) From Foreground to Blending"
-ALWAYS = {"enabled", "method", "ending_step"}
-LAYERS = [layer.value for layer in Layer]
-ELEMENTS = [
-    *ALWAYS,
-    *LAYERS,
-    *(f"{layer}_box" for layer in LAYERS),
-    *(f"{layer}_prompt" for layer in LAYERS),
-    "weight",
-    "resize_mode",
-    "output_origin",
-]
 # The method's name is of an older release, the quoted prompt holds what separates keys.
 INFOTEXT = """a cup, a table: a room
 Negative prompt: blurry
@@ -46,80 +43,6 @@ layerdiffusion_blend_image: True, layerdiffusion_resize_mode: Resize and Fill, \
 layerdiffusion_fg_additional_prompt: "a cup, blue: \\"glass\\"", \
 layerdiffusion_bg_additional_prompt: a room, Version: 1"""
 FOREIGN_INFOTEXT = "a cup\nSteps: 2, Sampler: Euler a, Seed: 1"
-
-
-def element(page: Page, name: str) -> Locator:
-    return page.locator(f"#script_txt2img_layerdiffuse_{name}")
-
-
-def text_of(page: Page, name: str) -> str:
-    return element(page, name).locator("textarea, input").first.input_value()
-
-
-def eventually(page: Page, read: Callable[[], Any], wanted: Any) -> None:
-    for _ in range(100):
-        if read() == wanted:
-            break
-        page.wait_for_timeout(50)
-    assert read() == wanted
-
-
-def choose(page: Page, method: str) -> None:
-    element(page, "method").locator("input").click()
-    page.locator(f'ul.options li[aria-label="{method}"]').click()
-
-
-def tick(page: Page) -> None:
-    element(page, "enabled").locator("input").click()
-
-
-def shown(page: Page) -> set[str]:
-    return {name for name in ELEMENTS if element(page, name).is_visible()}
-
-
-def expected(method: Method) -> set[str]:
-    pictures = {layer.value for layer in method.pictures}
-    names = ALWAYS | pictures | {f"{name}_box" for name in pictures}
-    names |= {f"{layer.value}_prompt" for layer in method.prompts}
-    names |= {"resize_mode"} if pictures else set()
-    return names | {"weight"}
-
-
-def see_controls_of(page: Page, method: str) -> None:
-    eventually(page, lambda: shown(page), expected(find_method(method)))
-
-
-def gap(page: Page, upper: str, lower: str) -> float:
-    above, below = (element(page, name).bounding_box() for name in (upper, lower))
-    assert above is not None
-    assert below is not None
-    return below["y"] - above["y"] - above["height"]
-
-
-def upload(page: Page, layer: Layer, pixels: Uint8Image) -> None:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    box = element(page, layer.value)
-    file: Any = {"name": "picture.png", "mimeType": "image/png", "buffer": buffer.getvalue()}
-    box.locator("input[type=file]").set_input_files(file)
-    box.locator("img").wait_for()
-
-
-def generate(page: Page) -> dict[str, Any]:
-    """Click Generate; what the page says about it."""
-    report = page.locator("#report textarea")
-    report.fill("")
-    page.locator("#generate").click()
-    page.wait_for_function("document.querySelector('#report textarea').value !== ''")
-    result: dict[str, Any] = json.loads(report.input_value())
-    return result
-
-
-def result_picture(page: Page) -> Image.Image:
-    source = page.locator("#result img").first.get_attribute("src")
-    assert source is not None
-    with urlopen(source) as response:
-        return Image.open(io.BytesIO(response.read()))
 
 
 @pytest.mark.ui
