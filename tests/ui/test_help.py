@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -274,3 +275,17 @@ def test_the_newest_fitting_picture_is_taken() -> None:
         assert found.shape[2] == channels
     assert found is not None
     assert found[..., 3].max() == 0
+
+
+@pytest.mark.ui
+def test_picture_slots_are_named_groups(page: Page) -> None:
+    # hosts load the file by themselves, and call what it hands over after each change of the page
+    page.add_script_tag(content="window.onAfterUiUpdate = (callback) => { window.updated = callback; }")
+    page.add_script_tag(path=Path(__file__).parents[2] / "javascript" / "layerdiffuse.js")
+    choose(page, BLEND_TO_BACKGROUND)
+    see_controls_of(page, BLEND_TO_BACKGROUND)
+    page.evaluate("window.updated()")
+    for name in ("Foreground", "Blending"):
+        group = page.get_by_role("group", name=name, exact=True)
+        assert group.locator("input[type=file]").count() == 1
+        assert group.get_by_role("button", name=f"Last result as {name.lower()}").is_visible()
