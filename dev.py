@@ -3,6 +3,7 @@
 python dev.py demo [...]     run the miniature host on its built-in pictures; arguments go to it
 python dev.py check [...]    formatting, lint, types and tests; arguments go to pytest
 python dev.py setup          only prepare .venv
+python dev.py tables         write anew the tables of hosts, in README.md and docs/host-symbols.md
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent
 REQUIREMENTS = "requirements-dev.txt"
 REQUIREMENTS_3 = "requirements-gradio3.txt"
+HUB = "huggingface-hub==2.4.0"
+"""The newest; hosts come with 0.25 to 0.36."""
 OLDEST, NEWEST = (3, 10), (3, 13)
 NEWEST_3 = (3, 11)
 """Of the packages that go with gradio 3; its hosts run on 3.10."""
@@ -28,6 +31,8 @@ NEWEST_3 = (3, 11)
 # A bare install brings several GB of CUDA packages from PyPI on Linux, unless pip finds a CPU wheel.
 # TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu asks for the CPU build; it is used for torch alone.
 TORCH = "torch==2.13.0"
+
+TABLE_BEGINS, TABLE_ENDS = "<!-- python dev.py tables -->", "<!-- end of table -->"
 
 BROWSERS = ("chromium", "google-chrome", "chromium-browser")
 CHECKS = (["ruff", "format", "--check", "."], ["ruff", "check", "."], ["mypy"], ["pytest"])
@@ -71,6 +76,7 @@ class Environment(NamedTuple):
 
 
 MAIN = Environment(ROOT / ".venv", ((TORCH,), ("-r", REQUIREMENTS)), "2 GB")
+HUB_2 = Environment(ROOT / ".venv-hub2", ((HUB,),), "40 MB", MAIN.packages)
 GRADIO_3 = Environment(ROOT / ".venv-gradio3", (("-r", REQUIREMENTS_3),), "400 MB", MAIN.packages)
 
 
@@ -137,6 +143,8 @@ def check(pytest_arguments: list[str]) -> int:
             failed.append(" ".join(tool[:2]))
     if not pytest_arguments and not check_gradio_3():
         failed.append("pytest with gradio 3")
+    if not pytest_arguments and not check_hub_2():
+        failed.append("pytest with huggingface_hub 2")
     if failed:
         raise Failure(f"Failed: {', '.join(failed)}.")
     print("All checks passed.")
@@ -153,11 +161,38 @@ def check_gradio_3() -> bool:
     return run_tool(["pytest", "-W", "ignore::ResourceWarning", "tests/ui"], GRADIO_3) == 0
 
 
+def tables() -> dict[Path, str]:
+    """Return the files that hold tables generated from the code, as they ought to be."""
+    from lib_layerdiffusion.hosts import symbols
+
+    readme = ROOT / "README.md"
+    before, _, rest = readme.read_text("utf-8").partition(TABLE_BEGINS)
+    _, _, after = rest.partition(TABLE_ENDS)
+    return {
+        readme: f"{before}{TABLE_BEGINS}\n{symbols.abilities()}{TABLE_ENDS}{after}",
+        ROOT / "docs" / "host-symbols.md": symbols.table(),
+    }
+
+
+def write_tables() -> int:
+    for path, content in tables().items():
+        path.write_text(content, "utf-8")
+    return 0
+
+
+def check_hub_2() -> bool:
+    """Run the tests of downloads over the version that talks to the hub in another way."""
+    setup(HUB_2)
+    return run_tool(["pytest", "tests/test_download.py", "tests/test_command.py"], HUB_2) == 0
+
+
 def main(arguments: list[str]) -> int:
     command, *rest = arguments or ["help"]
-    if command not in ("demo", "check", "setup"):
+    if command not in ("demo", "check", "setup", "tables"):
         print(__doc__)
         return int(command not in ("help", "-h", "--help"))
+    if command == "tables":
+        return write_tables()
     setup()
     if command == "demo":
         return run_tool(["miniature", *rest])

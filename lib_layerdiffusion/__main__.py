@@ -1,7 +1,22 @@
 """The command `python -m lib_layerdiffusion`."""
 
+import io
 import sys
 
-from lib_layerdiffusion.command import main
+
+def main(arguments: list[str]) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        # a folder may have a name that the console cannot print
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    if arguments[:1] == ["doctor"]:
+        # it works where the packages that the other commands need are missing or broken
+        from lib_layerdiffusion import doctor
+
+        return doctor.main(arguments[1:])
+    from lib_layerdiffusion import command
+
+    return command.main(arguments)
+
 
 sys.exit(main(sys.argv[1:]))

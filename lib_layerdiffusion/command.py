@@ -16,6 +16,8 @@ from lib_layerdiffusion.weights import FOLDER, WeightStore
 GOOD, MISSING, USAGE, WRONG, INTERRUPTED = 0, 1, 2, 3, 130
 
 EPILOG = """\
+doctor [WEBUI]: report of the WebUI in a folder, or of the one that this lies in: what a bug report needs
+
 names: a file (vae_transparent_decoder), a method as in the panel, sdxl, sd15, or all (the default)
 
 exit status: 0 all of them are there and good, 1 some are missing or could not be fetched, 2 the command line

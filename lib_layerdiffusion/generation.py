@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lib_layerdiffusion import layer_patch, weights
 from lib_layerdiffusion.attention_sharing import SharedAttention
 from lib_layerdiffusion.decoding import Codec
-from lib_layerdiffusion.errors import UnsupportedBaseModel, UnsupportedMethod, WrongWeights
+from lib_layerdiffusion.errors import GenerationFailed, UnsupportedBaseModel, UnsupportedMethod, WrongWeights
 from lib_layerdiffusion.hosts.base import Host, Job, Unet
-from lib_layerdiffusion.images import FloatImage, Uint8Image, condition_rgb, preview, to_uint8
+from lib_layerdiffusion.images import FloatImage, Uint8Image, carry_edit, condition_rgb, preview, to_uint8
 from lib_layerdiffusion.methods import Injection, Layer
 from lib_layerdiffusion.models.attention_sharing import UNIT_MODULES
 from lib_layerdiffusion.networks import Networks
@@ -34,9 +35,10 @@ class Generation:
         self.method = settings.method
         self._networks = networks
         self._codec = Codec(host, networks, settings.method.family, self._say)
-        self._conditions: dict[tuple[Layer, int, int], Tensor] = {}
+        self._conditions: dict[tuple[str, Layer, int, int], Tensor] = {}
         self._signals: dict[tuple[int, int], dict[int, Tensor]] = {}
         self._shared: SharedAttention | None = None
+        self._unseen = False
         self._said: list[str] = []
         self._job: Job | None = None
 
@@ -119,7 +121,8 @@ class Generation:
                 concat = self._condition(p, height, width)
         else:
             self._share_attention(p, unet, height, width)
-        host.condition(p, unet, original, concat, settings.ending_step)
+        host.condition(p, unet, original, concat, settings.ending_step, self._seen)
+        self._unseen = True
         host.mark(unet)
         host.install(p, unet)
         logger.info("%s: patched, weight %g", self.method.label, settings.weight)
@@ -131,6 +134,17 @@ class Generation:
         if matched != len(patches):
             raise WrongWeights(
                 f"Only {matched} of the {len(patches)} patches in {path.name} found their place in the model."
+            )
+
+    def _seen(self) -> None:
+        self._unseen = False
+
+    def check_sampled(self) -> None:
+        """Raise GenerationFailed if the last sampling did without the UNet that was prepared for it."""
+        if self._unseen and not self.host.interrupted():
+            raise GenerationFailed(
+                "Another extension put its own model in the place of the one that LayerDiffuse had prepared. "
+                "Switch extensions that change the model off one by one to find it."
             )
 
     def finish(self) -> None:
@@ -178,8 +192,10 @@ class Generation:
     def _condition(self, p: Job, height: int, width: int) -> Tensor:
         """Latents of the condition pictures joined by channel, [1, 4n, height, width], sampler space."""
         latents = []
+        # hires fix may go on with another checkpoint, and another VAE, at the same size
+        base = self.host.base_model(p).title
         for layer in self.method.pictures:
-            key = layer, height, width
+            key = base, layer, height, width
             if key not in self._conditions:
                 rgb = self._condition_rgb(layer, height, width)
                 # the mean, not a sample: the same request gives the same picture
@@ -192,11 +208,18 @@ class Generation:
         """Return the latent offset of RGBA uint8 [H, W, 4]: float32 [1, 4, ceil(H/8), ceil(W/8)]."""
         return self._codec.encode(rgba)
 
-    def decode(self, p: Job, latent: Tensor, picture: Uint8Image) -> tuple[Uint8Image, Uint8Image]:
+    def decode(
+        self, p: Job, latent: Tensor, decoded: Uint8Image, finished: Uint8Image
+    ) -> tuple[Uint8Image, Uint8Image]:
         """Return (RGBA uint8 [H, W, 4], RGB preview uint8 [H, W, 3]) of a finished picture.
 
-        latent [4, h, w] in sampler space, picture RGB uint8 [H, W, 3].
+        latent [4, h, w] in sampler space, `decoded` what the VAE made of it, `finished` the same after other
+        extensions worked on it, RGB uint8 [H, W, 3]. They have no part in the transparency.
         """
         votes = Votes(passes=self.options.decode_passes)
-        rgba = self._codec.decode(self.host.to_vae(p, latent[None])[0], picture, votes)
-        return to_uint8(rgba), preview(rgba)
+        rgba = self._codec.decode(self.host.to_vae(p, latent[None])[0], decoded, votes)
+        result = to_uint8(rgba)
+        edited = carry_edit(result, decoded, finished)
+        if edited is result:
+            return result, preview(rgba)
+        return edited, preview(edited / np.float32(255))

@@ -18,7 +18,7 @@ from lib_layerdiffusion import infotext, scenes, xyz_axes
 from lib_layerdiffusion.errors import GenerationFailed, LayerDiffuseError, for_user
 from lib_layerdiffusion.generation import Generation
 from lib_layerdiffusion.hosts.base import Host, Job
-from lib_layerdiffusion.images import preview
+from lib_layerdiffusion.images import Uint8Image, preview
 from lib_layerdiffusion.init_pictures import InitPictures
 from lib_layerdiffusion.latest import Latest
 from lib_layerdiffusion.networks import Networks
@@ -26,6 +26,7 @@ from lib_layerdiffusion.settings import Settings
 
 STATE = "_layerdiffuse"
 PREVIEW = "layerdiffuse_preview"
+LAYER_KEY = f"{infotext.PREFIX}layer"
 
 
 class JobState:
@@ -37,7 +38,8 @@ class JobState:
         self.latents: dict[int, Tensor] = {}
         self.init_pictures: InitPictures | None = None
         self.overlay_mask: Image.Image | None = None
-        self.before_overlay: Image.Image | None = None
+        self.decoded: list[Uint8Image] = []
+        self.finishing: Any = None
 
 
 class Undeliverable:
@@ -87,7 +89,7 @@ class Hooks:
             p.extra_generation_params.update(infotext.write(settings, options))
             if settings.method.frames > 1:
                 names = scenes.layer_names(settings.method, len(p.all_prompts))
-                p.extra_generation_params[f"{infotext.PREFIX}layer"] = names
+                p.extra_generation_params[LAYER_KEY] = names
             if encodes:
                 state.init_pictures = InitPictures(self.host, generation, p)
         except Exception as error:
@@ -130,18 +132,24 @@ class Hooks:
         ):
             state.latents[p.iteration] = samples.detach()
 
-    def postprocess_batch(self, p: Job) -> None:
-        """Write the scene's seed into each of its pictures: that is what makes the scene again."""
+    def postprocess_batch(self, p: Job, images: Tensor | None) -> None:
+        """Keep what the VAE decoded, [B, 3, H, W] in [0, 1], as it is before other extensions work on it.
+
+        Also write the scene's seed into each of its pictures: that is what makes the scene again.
+        """
         state = _state(p)
-        if state is not None and state.generation.method.frames > 1:
+        if state is None:
+            return
+        state.decoded = [] if images is None else [_as_host_rounds(image) for image in images]
+        if state.generation.method.frames > 1:
             p.seeds = scenes.first_of_scene(p.seeds, state.generation.method.frames)
             p.subseeds = scenes.first_of_scene(p.subseeds, state.generation.method.frames)
 
-    def postprocess_image(self, p: Job, picture: Image.Image) -> None:
-        """Keep the picture as it is before the host lays the original over it."""
+    def postprocess_image(self, p: Job, pp: Any) -> None:
+        """Keep the hook's argument: its `image` becomes what all scripts make of it, in whatever order."""
         state = _state(p)
         if state is not None:
-            state.before_overlay, state.overlay_mask = picture, None
+            state.finishing, state.overlay_mask = pp, None
 
     def postprocess_maskoverlay(self, p: Job, mask: Image.Image | None, overlay: Image.Image | None) -> None:
         """Keep the mask if the host is going to lay the original over the picture."""
@@ -157,6 +165,7 @@ class Hooks:
         method = state.generation.method
         frame = p.batch_index % method.frames
         try:
+            state.generation.check_sampled()
             latents = state.latents.get(p.iteration)
             if latents is not None and not torch.isfinite(latents[p.batch_index : p.batch_index + 1]).all():
                 raise GenerationFailed(
@@ -167,6 +176,9 @@ class Hooks:
                 picture = self._decode(p, state, picture)
             if method.frames > 1:
                 self.host.name_layer(picture, method.outputs[frame].value)
+                if not self.host.lists_in_infotext:
+                    # hosts write each picture's infotext right after this
+                    p.extra_generation_params[LAYER_KEY] = method.outputs[frame].value
             self.latest.keep(method.outputs[frame], picture)
             return picture
         except Exception as error:
@@ -180,8 +192,11 @@ class Hooks:
                 "Disable it and generate again."
             )
         mask = state.overlay_mask
-        source = picture if mask is None or state.before_overlay is None else state.before_overlay
-        rgba, over_board = state.generation.decode(p, latents[p.batch_index], np.array(source.convert("RGB")))
+        # with a mask, the host has laid the original over it by now
+        finished = picture if mask is None or state.finishing is None else state.finishing.image
+        finished_rgb = np.array(finished.convert("RGB"))
+        decoded = state.decoded[p.batch_index] if p.batch_index < len(state.decoded) else finished_rgb
+        rgba, over_board = state.generation.decode(p, latents[p.batch_index], decoded, finished_rgb)
         result, shown = Image.fromarray(rgba), Image.fromarray(over_board)
         if mask is not None and state.init_pictures is not None:
             result = state.init_pictures.keep_outside(result, mask)
@@ -218,6 +233,11 @@ class Hooks:
             for key, value in p.extra_generation_params.items()
             if not key.startswith(infotext.PREFIX)
         }
+
+
+def _as_host_rounds(image: Tensor) -> Uint8Image:
+    """[3, H, W] in [0, 1] -> [H, W, 3], cut off as hosts do."""
+    return (255 * np.moveaxis(image.float().cpu().numpy(), 0, 2)).astype(np.uint8)
 
 
 def _state(p: Job) -> JobState | None:

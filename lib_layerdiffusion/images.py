@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 Uint8Image = NDArray[np.uint8]
 FloatImage = NDArray[np.float32]
 
+ROUNDING, PAINTED_OVER = 1, 16
+"""Levels by which a colour differs that nobody changed, and by which one that somebody did."""
+
 
 class ResizeMode(Enum):
     """How a condition picture is brought to the size of the generation; values are UI texts."""
@@ -113,6 +116,27 @@ def preview(rgba_01: FloatImage) -> Uint8Image:
     colour, alpha = rgba_01[..., :3], rgba_01[..., 3:]
     board = checkerboard(rgba_01.shape[0], rgba_01.shape[1])
     return to_uint8(np.asarray(colour * alpha + board * (1 - alpha), np.float32))
+
+
+def carry_edit(rgba: Uint8Image, before: Uint8Image, after: Uint8Image) -> Uint8Image:
+    """Return RGBA with the alpha of `rgba` and what was changed from `before` to `after`, RGB [H, W, 3].
+
+    `rgba` [H, W, 4] was decoded from `before`, whose colours differ a little from the decoded ones. That
+    difference is kept where nothing changed, fades where little did, and is gone where the picture was
+    painted over. A change of one level is rounding. If `after` is of another size, alpha is resized to it.
+    """
+    if before.shape != after.shape:
+        size = after.shape[1], after.shape[0]
+        grown = after.shape[0] > before.shape[0]
+        alpha = cv2.resize(rgba[..., 3], size, interpolation=cv2.INTER_CUBIC if grown else cv2.INTER_AREA)
+        return np.dstack([after, alpha])
+    change = np.abs(after.astype(np.int16) - before).max(axis=2, keepdims=True)
+    if change.max(initial=0) <= ROUNDING:
+        return rgba
+    painted = ((change - ROUNDING) / np.float32(PAINTED_OVER - ROUNDING)).clip(0, 1)
+    own = (rgba[..., :3].astype(np.float32) - before) * (1 - painted)
+    colour = (after + own).round().clip(0, 255).astype(np.uint8)
+    return np.dstack([np.where(change <= ROUNDING, rgba[..., :3], colour), rgba[..., 3]])
 
 
 def blend(new: Uint8Image, old: Uint8Image, mask: Uint8Image) -> Uint8Image:

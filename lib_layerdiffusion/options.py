@@ -18,7 +18,10 @@ PASSES = (8, 4, 2, 1)
 
 @dataclass(frozen=True)
 class Option:
-    """One line of the settings page. `choices` are all values that it may have, None where any will do."""
+    """One line of the settings page. `choices` are all values that it may have, None where any will do.
+
+    `server` marks what names places of the server's: no request may change it.
+    """
 
     field: str
     label: str
@@ -26,6 +29,7 @@ class Option:
     choices: tuple[Any, ...] | None = None
     info: str = ""
     infotext: str | None = None
+    server: bool = False
 
     @property
     def key(self) -> str:
@@ -47,6 +51,7 @@ OPTIONS: tuple[Option, ...] = (
         "Folder for transparent pictures",
         "",
         info="empty: with all other pictures; a name: a folder of that name there; or a full path",
+        server=True,
     ),
     Option(
         "decode_passes",
@@ -61,12 +66,14 @@ OPTIONS: tuple[Option, ...] = (
         "Folder of the weight files",
         "",
         info="empty: layer_model; a name: a folder of that name in the folder of all models; or a full path",
+        server=True,
     ),
     Option(
         "download_source",
         "Where missing weight files are fetched from",
         "",
         info="empty: huggingface.co; or the address of a mirror, such as https://hf-mirror.com",
+        server=True,
     ),
     Option(
         "keep_networks",

@@ -74,6 +74,8 @@ def build(host: Host, latest: Latest, elem_id: Callable[[str], str]) -> Panel:
             elem_id=elem_id("method"),
         )
         said = gr.HTML(visible=False, elem_id=elem_id("advice"))
+        for sentence in host.capabilities.missing.values():
+            gr.Markdown(sentence)
         pictures, boxes = [], []
         with gr.Row(visible=shown[0]) as row:
             for (layer, title), is_shown in zip(LAYER_TITLES.items(), shown[1:4], strict=True):
@@ -168,13 +170,6 @@ class Page:
         message = self._latest.take_message()
         if message:
             gr.Warning(message)
-
-
-def explain(problem: str) -> list[Any]:
-    """Say in the page why there is no panel; returns no controls."""
-    with gr.Accordion(TITLE, open=False):
-        gr.Markdown(problem)
-    return []
 
 
 def _picture_slot(host: Host, latest: Latest, layer: Layer, title: str, elem_id: Callable[[str], str]) -> Any:

@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from lib_layerdiffusion.errors import LayerDiffuseError
+from lib_layerdiffusion.errors import LayerDiffuseError, UnsupportedMethod
 from lib_layerdiffusion.hosts.base import Around, BaseModel, EncodePixels, Network, Posterior
+from lib_layerdiffusion.hosts.capabilities import Capabilities
 from lib_layerdiffusion.layer_patch import Patch, Shape
 from lib_layerdiffusion.options import Options
 from lib_layerdiffusion.xyz_axes import Axis
@@ -27,6 +28,8 @@ class MiniatureHost:
     compute in. `reported` keeps only the last hundred lines."""
 
     name = "Miniature"
+    lists_in_infotext = True
+    capabilities = Capabilities("the miniature", "every test run")
 
     def __init__(
         self,
@@ -38,6 +41,7 @@ class MiniatureHost:
         self._models_dir = models_dir
         self.family = family
         self.inpainting = inpainting
+        self.title = ""
         self.dtype = dtype
         self.interrupt = False
         self.reported: list[tuple[str, float | None]] = []
@@ -48,7 +52,7 @@ class MiniatureHost:
         return self._models_dir
 
     def base_model(self, p: Processing) -> BaseModel:
-        return BaseModel(self.family, f"the miniature ({self.family})", self.inpainting)
+        return BaseModel(self.family, self.title or f"the miniature ({self.family})", self.inpainting)
 
     def fail(self, p: Processing, error: LayerDiffuseError) -> None:
         def init() -> None:
@@ -96,9 +100,15 @@ class MiniatureHost:
         return sum(name in unet.shared.parameters for name in patches)
 
     def condition(
-        self, p: Processing, unet: Patcher, original: Patcher, concat: Tensor | None, ending_step: float
+        self,
+        p: Processing,
+        unet: Patcher,
+        original: Patcher,
+        concat: Tensor | None,
+        ending_step: float,
+        seen: Callable[[], None],
     ) -> None:
-        unet.rule = StepRule(original, p.webui.schedule.percent_to_sigma(ending_step), concat)
+        unet.rule = StepRule(original, p.webui.schedule.percent_to_sigma(ending_step), concat, seen)
 
     def unet_dtype(self, p: Processing) -> torch.dtype:
         return torch.float32
@@ -107,6 +117,8 @@ class MiniatureHost:
         """Everything is in memory here."""
 
     def around_calls(self, unet: Patcher, modules: Sequence[str], around: Around) -> None:
+        if unet.attention_replaced:
+            raise UnsupportedMethod("Another extension replaces the model's attention.")
         unet.around = [unet.shared.network.get_submodule(name) for name in modules], around
 
     def break_sampling(self, unet: Patcher, error: LayerDiffuseError) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
@@ -22,6 +22,7 @@ class StepRule:
     original: Patcher
     sigma_end: float
     concat: Tensor | None
+    seen: Callable[[], None] = lambda: None
 
 
 class SharedNetwork:
@@ -62,6 +63,7 @@ class Patcher:
     rule: StepRule | None = None
     error: Exception | None = None
     around: tuple[list[nn.Module], Around] | None = None
+    attention_replaced: bool = False
 
     def clone(self) -> Patcher:
         return replace(self, patches=list(self.patches), marks=set(self.marks))
@@ -84,6 +86,7 @@ class Patcher:
             raise self.error
         active = self
         if self.rule is not None:
+            self.rule.seen()
             if float(sigma.max()) < self.rule.sigma_end:
                 active = self.rule.original
             elif self.rule.concat is not None:

@@ -1,48 +1,69 @@
-"""LayerDiffuse in the WebUI: hands every hook of the host to the library."""
+"""LayerDiffuse in the WebUI: hands every hook of the host to the library.
+
+Loading this never fails, whatever the WebUI: where LayerDiffuse cannot run, its panel says why.
+"""
 
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
 from modules import script_callbacks, scripts
 
 import lib_layerdiffusion
-from lib_layerdiffusion import hooks, hosts, infotext, ui
-from lib_layerdiffusion.errors import IncompatibleHost
-from lib_layerdiffusion.hosts.base import Host
-from lib_layerdiffusion.xyz_axes import AXES
 
 logger = logging.getLogger("layerdiffuse")
 
+TITLE = "LayerDiffuse"
+PACKAGE = lib_layerdiffusion.__name__
+HERE = Path(__file__).resolve().parents[1]
 
-def find_host() -> Host:
-    """Return the adapter of this WebUI. Raises IncompatibleHost."""
-    here, found = Path(__file__).resolve().parents[1], Path(lib_layerdiffusion.__file__).resolve().parents[1]
-    if here != found:
-        raise IncompatibleHost(
-            f"LayerDiffuse in {here} is switched off: the extension in {found} provides the same package. "
-            "Disable one of the two on the Extensions tab and restart."
-        )
-    return hosts.detect()
+
+def folder_of_package() -> Path:
+    """The extension whose package was loaded: hosts share one name space among all extensions."""
+    return Path(next(iter(lib_layerdiffusion.__path__))).resolve().parent
+
+
+def other_folders() -> list[Path]:
+    """Folders of other extensions with a package of the same name; hosts put every one on sys.path."""
+    found = {Path(entry).resolve() for entry in sys.path if (Path(entry) / PACKAGE).is_dir()}
+    return sorted(found - {HERE})
+
+
+def disable(folder: Path) -> str:
+    return (
+        f'Disable the extension "{folder.name}" ({folder}) on the Extensions tab and restart: '
+        f'it and "{HERE.name}" ({HERE}) both provide LayerDiffuse, and only one can run.'
+    )
 
 
 class LayerDiffuse(scripts.Script):
     """The AlwaysVisible script, one object per tab. `handlers` is None where it cannot run."""
 
-    handlers: hooks.Hooks | None = None
+    handlers: Any = None
+    page: Any = None
     problem = ""
 
     def title(self) -> str:
-        return ui.TITLE
+        return TITLE
 
     def show(self, is_img2img: bool) -> Any:
         return scripts.AlwaysVisible
 
     def ui(self, is_img2img: bool) -> list[Any]:
+        import gradio as gr
+
         if self.handlers is None:
-            return ui.explain(self.problem)
+            with gr.Accordion(TITLE, open=False):
+                gr.Markdown(self.problem)
+            return []
+        # one that was loaded after this script is known by now
+        for folder in other_folders():
+            gr.Markdown(disable(folder))
+        from lib_layerdiffusion import ui
+
         panel = ui.build(self.handlers.host, self.handlers.latest, self.elem_id)
-        page.add_panel("img2img" if is_img2img else "txt2img", panel)
+        self.page.add_panel("img2img" if is_img2img else "txt2img", panel)
         self.infotext_fields = panel.paste_fields
         self.paste_field_names = [key for _, key in panel.paste_fields]
         return panel.controls
@@ -65,11 +86,11 @@ class LayerDiffuse(scripts.Script):
 
     def postprocess_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
         if self.handlers:
-            self.handlers.postprocess_batch(p)
+            self.handlers.postprocess_batch(p, kwargs.get("images"))
 
     def postprocess_image(self, p: Any, pp: Any, *args: Any) -> None:
         if self.handlers:
-            self.handlers.postprocess_image(p, pp.image)
+            self.handlers.postprocess_image(p, pp)
 
     def postprocess_maskoverlay(self, p: Any, ppmo: Any, *args: Any) -> None:
         if self.handlers:
@@ -84,17 +105,45 @@ class LayerDiffuse(scripts.Script):
             self.handlers.finish(p, processed)
 
 
-try:
-    host = find_host()
-except IncompatibleHost as error:
-    LayerDiffuse.problem = str(error)
-    logger.error("%s", error)
-else:
-    LayerDiffuse.handlers = hooks.Hooks(host)
-    page = ui.Page(LayerDiffuse.handlers.latest)
+def start() -> None:
+    """Connect the library with the host. Raises what keeps it from running."""
+    from lib_layerdiffusion import doctor, hooks, hosts, infotext, ui
+    from lib_layerdiffusion.xyz_axes import AXES
+
+    host = hosts.detect()
+    handlers = hooks.Hooks(host)
+    page = ui.Page(handlers.latest)
     script_callbacks.on_after_component(page.component_built)
     script_callbacks.on_ui_settings(host.add_settings)
     script_callbacks.on_before_ui(lambda: host.add_axes(AXES))
     script_callbacks.on_infotext_pasted(lambda text, params: infotext.complete(params))
     script_callbacks.on_app_started(host.app_started)
     script_callbacks.on_before_image_saved(host.before_image_saved)
+    LayerDiffuse.handlers, LayerDiffuse.page = handlers, page
+    logger.info("%s", doctor.line(hosts.current()))
+
+
+# hosts leave logging as it is, which hides everything below a warning
+if logger.level == logging.NOTSET:
+    logger.setLevel(logging.INFO)
+if not logger.hasHandlers():
+    logger.addHandler(logging.StreamHandler())
+
+if folder_of_package() != HERE:
+    LayerDiffuse.problem = disable(folder_of_package())
+    logger.error("%s", LayerDiffuse.problem)
+else:
+    try:
+        start()
+    except Exception as error:
+        from lib_layerdiffusion.errors import LayerDiffuseError
+
+        if isinstance(error, LayerDiffuseError):
+            LayerDiffuse.problem = str(error)
+            logger.error("%s", error)
+        else:
+            LayerDiffuse.problem = (
+                f"LayerDiffuse could not start ({type(error).__name__}: {error}). Update the WebUI and this "
+                "extension; if that does not help, report what the console says."
+            )
+            logger.exception("%s", LayerDiffuse.problem)

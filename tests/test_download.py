@@ -1,6 +1,6 @@
 """Fetching weight files from a hub on this machine that behaves as badly as real lines do.
 
-The whole file runs a second time over huggingface_hub 2, see `test_all_of_this_over_huggingface_hub_2`.
+`dev.py check` runs this file a second time over huggingface_hub 2.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ constants = pytest.importorskip("huggingface_hub.constants")
 
 ROOT = Path(__file__).resolve().parents[1]
 FILE = SDXL.encoder
-NEWEST_HUB = Path(sys.prefix) / "huggingface_hub-2"
 
 
 def encoder_file(seed: int = 0) -> bytes:
@@ -404,20 +403,3 @@ def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         text=True,
         check=True,
     )
-
-
-@pytest.mark.skipif(not NEWEST_HUB.is_dir(), reason="dev.py installs huggingface_hub 2 beside the pinned one")
-@pytest.mark.skipif(
-    huggingface_hub.__version__.startswith("2"), reason="this is the run over huggingface_hub 2"
-)
-def test_all_of_this_over_huggingface_hub_2() -> None:
-    env = {**os.environ, "PYTHONPATH": str(NEWEST_HUB)}
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__],
-        cwd=ROOT,
-        env=env,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-3000:]

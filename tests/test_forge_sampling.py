@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from lib_layerdiffusion.hosts.forge_sampling import StepModifier
+from lib_layerdiffusion.errors import UnsupportedMethod
+from lib_layerdiffusion.hosts.forge_sampling import AwaitedCalls, StepModifier
 
 CONCAT = torch.ones(1, 4, 2, 2, dtype=torch.float64)
 
@@ -17,10 +18,13 @@ CONCAT = torch.ones(1, 4, 2, 2, dtype=torch.float64)
 class Sampling:
     """Two patchers and a record of which one the host was asked to make ready."""
 
-    def __init__(self, sigma_end: float, concat: torch.Tensor | None = CONCAT) -> None:
+    def __init__(
+        self, sigma_end: float, concat: torch.Tensor | None = CONCAT, calls: AwaitedCalls | None = None
+    ) -> None:
         self.original = SimpleNamespace(model="original", model_options={"of": "original"})
         self.ours = SimpleNamespace(model="ours", model_options={"of": "ours"})
         self.prepared: list[str] = []
+        self.seen: list[bool] = []
         self.modifier = StepModifier(
             current=lambda: self.ours,
             original=self.original,
@@ -28,6 +32,8 @@ class Sampling:
             concat=concat,
             prepare=lambda patcher, x: self.prepared.append(patcher.model),
             make_condition=lambda tensor: ("condition", tensor),
+            seen=lambda: self.seen.append(True),
+            calls=calls,
         )
 
     def step(self, sigma: float, uncond: bool = True) -> tuple[Any, list[Any], list[Any] | None]:
@@ -76,3 +82,26 @@ def test_a_sampler_that_restarts_gets_the_patch_back() -> None:
 def test_cloning_a_patcher_copies_no_tensors() -> None:
     modifier = Sampling(sigma_end=5).modifier
     assert copy.deepcopy({"conditioning_modifiers": [modifier]})["conditioning_modifiers"][0] is modifier
+
+
+def test_every_step_is_seen() -> None:
+    sampling = Sampling(sigma_end=5)
+    for sigma in (10, 1):
+        sampling.step(sigma)
+    assert len(sampling.seen) == 2
+
+
+def test_a_place_that_was_taken_is_noticed() -> None:
+    calls = AwaitedCalls()
+    sampling = Sampling(sigma_end=5, calls=calls)
+    sampling.step(10)
+    calls.came()
+    # below the level nothing of ours is called
+    for sigma in (9, 1, 1):
+        sampling.step(sigma)
+        if sigma == 9:
+            calls.came()
+    sampling.step(10)
+    with pytest.raises(UnsupportedMethod, match="took the place"):
+        sampling.step(10)
+    assert copy.deepcopy([calls])[0] is calls

@@ -35,7 +35,7 @@ ALLOWED = {
     ),
     "weights": ("download weight_layout weight_records progress methods errors", "torch safetensors"),
     "command": ("weights weight_layout download methods errors", ""),
-    "__main__": ("command", ""),
+    "__main__": ("command doctor", ""),
     "networks": ("hosts.base options download weights models.* methods", "torch"),
     "decoding": (
         "networks transparency models.* memory progress hosts.base images methods errors",
@@ -55,7 +55,7 @@ ALLOWED = {
     "generation": (
         "hosts.base methods settings options weights weight_layout networks decoding layer_patch "
         "attention_sharing transparency models.* images errors",
-        "torch",
+        "torch numpy",
     ),
     "hooks": (
         "generation networks init_pictures infotext xyz_axes latest scenes hosts.base settings methods "
@@ -65,11 +65,22 @@ ALLOWED = {
     "init_pictures": ("generation hosts.base pictures transparency images errors", "torch numpy PIL"),
     "advice": ("methods", ""),
     "ui": ("hosts.base advice infotext latest methods settings images errors", "gradio"),
-    "hosts.base": ("layer_patch options progress xyz_axes errors", "torch PIL"),
-    "hosts": ("hosts.* layer_patch errors", "torch numpy PIL gradio modules modules_forge backend"),
+    "hosts.base": ("hosts.capabilities layer_patch options progress xyz_axes errors", "torch PIL"),
+    "hosts": ("hosts.base errors", ""),
+    "hosts.capabilities": ("", ""),
+    "hosts.symbols": ("hosts.capabilities", ""),
+    "hosts.weight_adapters": ("hosts.base layer_patch", "torch"),
+    "hosts.forge_sampling": ("errors", "torch"),
     "hosts.webui_page": ("hosts.base checkpoints options xyz_axes", "gradio modules"),
-    "hosts.*": ("hosts.* layer_patch options errors", "torch numpy PIL gradio modules modules_forge backend"),
-    "scripts/*": ("hooks ui infotext xyz_axes hosts hosts.base settings errors", "modules"),
+    "hosts.backend": ("hosts.* errors", "torch modules_forge backend"),
+    "hosts.forge": ("hosts.* layer_patch", "torch backend"),
+    "hosts.neo": ("hosts.* layer_patch", "torch backend"),
+    "hosts.ldm_patched": ("hosts.* errors", "torch gradio modules_forge ldm_patched"),
+    "hosts.reforge": ("hosts.* layer_patch", "torch ldm_patched"),
+    "hosts.classic": ("hosts.* layer_patch", "torch PIL modules modules_forge ldm_patched"),
+    "hosts.*": ("hosts.* layer_patch options progress errors", "torch PIL modules"),
+    "doctor": ("hosts.symbols hosts.capabilities methods", ""),
+    "scripts/*": ("doctor hooks ui infotext xyz_axes hosts errors", "gradio modules"),
 }
 ONLY_INSIDE_FUNCTIONS = ("huggingface_hub", "filelock")
 NOWHERE = ("diffusers", "torchvision")
@@ -157,7 +168,7 @@ def test_core_loads_without_host_gradio_or_hub() -> None:
     assert done.returncode == 0, done.stderr
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert "torch" in loaded
-    unwanted = {"gradio", "huggingface_hub", "modules", "modules_forge", "backend", *NOWHERE}
+    unwanted = {"gradio", "huggingface_hub", "modules", "modules_forge", "backend", "ldm_patched", *NOWHERE}
     assert loaded & unwanted == set()
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
 import subprocess
 import sys
@@ -17,10 +15,14 @@ import miniature.script
 from lib_layerdiffusion import hosts
 from lib_layerdiffusion.errors import IncompatibleHost
 from lib_layerdiffusion.hosts.base import Host
+from lib_layerdiffusion.hosts.capabilities import Ability, Capabilities
+from lib_layerdiffusion.settings import ARGUMENTS
 from miniature.host import MiniatureHost
 from miniature.script import load_script
 from miniature.webui import WebUI
 from tests.conftest import arguments, request
+
+ROOT = Path(__file__).resolve().parent.parent
 
 HOOKS: dict[str, tuple[Any, ...]] = {
     "process": (),
@@ -41,52 +43,12 @@ def explained(script: Any) -> str:
 
 
 def test_this_interpreter_is_no_webui() -> None:
-    with pytest.raises(IncompatibleHost, match="runs on Stable Diffusion WebUI Forge"):
+    with pytest.raises(IncompatibleHost, match=r"Forge, Forge Neo, .*, and this is another"):
         hosts.detect()
 
 
-@pytest.mark.parametrize(
-    ("files", "sentence"),
-    [
-        (
-            {"patcher/base.py": "class ModelPatcher: ..."},
-            r"does not know this version of Forge \(cannot import name 'memory_management' from 'backend'",
-        ),
-        (
-            {
-                "patcher/base.py": "class ModelPatcher: ...",
-                "memory_management.py": "",
-                "sampling/condition.py": "class Condition: ...",
-                "sampling/sampling_function.py": "sampling_prepare = None",
-                "../modules/__init__.py": "images = paths = prompt_parser = shared = None",
-            },
-            "does not support this kind of Forge yet",
-        ),
-    ],
-    ids=["changed", "another kind"],
-)
-def test_a_forge_that_is_not_the_known_one(tmp_path: Path, files: dict[str, str], sentence: str) -> None:
-    """In a process of its own: a host's packages are imported for good."""
-    for name, content in files.items():
-        path = tmp_path / "backend" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
-    for folder in (tmp_path / "backend", *(p for p in (tmp_path / "backend").iterdir() if p.is_dir())):
-        (folder / "__init__.py").touch()
-    code = (
-        "from lib_layerdiffusion import hosts, errors\n"
-        "try: hosts.detect()\nexcept errors.IncompatibleHost as error: print(error)"
-    )
-    root = Path(hosts.__file__).resolve().parents[2]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(root)])}
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert re.search(sentence, done.stdout)
-    assert done.stdout.count("\n") == 1
-
-
 def test_unknown_host_gets_a_sentence_and_no_hook(host: MiniatureHost, webui: WebUI) -> None:
-    sentence = "LayerDiffuse runs on Stable Diffusion WebUI Forge; this WebUI is another one."
+    sentence = "LayerDiffuse runs elsewhere."
 
     def detect() -> Host:
         raise IncompatibleHost(sentence)
@@ -105,14 +67,83 @@ def test_unknown_host_gets_a_sentence_and_no_hook(host: MiniatureHost, webui: We
     assert on.images[0].tobytes() == off.images[0].tobytes()
 
 
-def test_two_extensions_with_one_package_are_both_named(
+@pytest.fixture
+def second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Our script, as if it lay in an extension of its own."""
+    folder = tmp_path / "second extension"
+    path = folder / "scripts" / "forge_layerdiffusion.py"
+    path.parent.mkdir(parents=True)
+    shutil.copy(miniature.script.SCRIPT, path)
+    monkeypatch.setattr(miniature.script, "SCRIPT", path)
+    return folder
+
+
+def test_a_package_that_another_extension_loaded_first(host: MiniatureHost, second: Path) -> None:
+    script = load_script(lambda: host)
+    sentence = explained(script)
+    assert script.handlers is None
+    assert f"({ROOT})" in sentence
+    assert f"({second})" in sentence
+    assert sentence.startswith(f'Disable the extension "{ROOT.name}"')
+
+
+def test_a_package_that_another_extension_loads_later(
     host: MiniatureHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    second = tmp_path / "sd-forge-other" / "scripts" / "forge_layerdiffusion.py"
-    second.parent.mkdir(parents=True)
-    shutil.copy(miniature.script.SCRIPT, second)
-    monkeypatch.setattr(miniature.script, "SCRIPT", second)
-    sentence = explained(load_script(lambda: host))
-    assert str(tmp_path / "sd-forge-other") in sentence
-    assert str(Path(hosts.__file__).resolve().parents[2]) in sentence
-    assert "Disable one of the two" in sentence
+    gradio = pytest.importorskip("gradio")
+    script = load_script(lambda: host)
+    # hosts put an extension's folder there before they load its scripts
+    other = tmp_path / "sd-other-layerdiffuse"
+    (other / "lib_layerdiffusion").mkdir(parents=True)
+    monkeypatch.syspath_prepend(str(other))
+    with gradio.Blocks() as page:
+        assert len(script.ui(False)) == len(ARGUMENTS)
+    texts = [block.value for block in page.blocks.values() if isinstance(block, gradio.Markdown)]
+    assert any(text.startswith(f'Disable the extension "{other.name}" ({other})') for text in texts)
+
+
+def test_alone_nothing_is_to_be_disabled(host: MiniatureHost) -> None:
+    gradio = pytest.importorskip("gradio")
+    script = load_script(lambda: host)
+    with gradio.Blocks() as page:
+        script.ui(False)
+    assert not any("Disable" in str(getattr(block, "value", "")) for block in page.blocks.values())
+
+
+@pytest.mark.parametrize("error", [ImportError("no module named cv2"), KeyError("x"), AttributeError("y")])
+def test_loading_never_raises(error: Exception) -> None:
+    def detect() -> Host:
+        raise error
+
+    script = load_script(detect)
+    assert script.handlers is None
+    assert f"could not start ({type(error).__name__}: {error})" in explained(script)
+
+
+START = """
+import logging, sys
+{logging}
+from tests.test_script import MiniatureHost, Path, load_script
+for _ in range(2):
+    load_script(lambda: MiniatureHost(Path()))
+"""
+
+
+@pytest.mark.parametrize("setup", ["", "logging.basicConfig(level=logging.WARNING)"])
+def test_one_line_at_the_start(setup: str) -> None:
+    """Of hosts that leave logging as it is, and that show warnings alone; again when the page is reloaded."""
+    code = START.format(logging=setup)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    lines = done.stderr.splitlines()
+    assert len(lines) == 2
+    assert all("LayerDiffuse " in line and "no WebUI that LayerDiffuse knows" in line for line in lines)
+
+
+def test_what_a_host_lacks_is_said_in_the_panel(host: MiniatureHost) -> None:
+    gradio = pytest.importorskip("gradio")
+    host.capabilities = Capabilities("Some WebUI", "", missing={Ability.XYZ: "This WebUI has no plot."})
+    script = load_script(lambda: host)
+    with gradio.Blocks() as page:
+        script.ui(False)
+    texts = [block.value for block in page.blocks.values() if isinstance(block, gradio.Markdown)]
+    assert "This WebUI has no plot." in texts

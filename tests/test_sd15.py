@@ -83,6 +83,23 @@ def test_one_scene_is_one_picture_per_layer(generate: Generate, method: Method) 
         assert named == (method.frames > 1)
 
 
+def test_layers_are_named_where_infotext_takes_no_lists(
+    host15: MiniatureHost, generate: Generate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The Forge of early 2024 writes a list as it is, into every picture."""
+    monkeypatch.setattr(host15, "lists_in_infotext", False)
+    written = WebUI._infotext
+
+    def infotext(self: WebUI, p: Any) -> str:
+        assert not any(isinstance(value, list) for value in p.extra_generation_params.values())
+        return written(self, p)
+
+    monkeypatch.setattr(WebUI, "_infotext", infotext)
+    result = generate(arguments(JOINT), n_iter=2)
+    for n, image in enumerate(result.images):
+        assert f"layerdiffusion_layer: {JOINT.outputs[n % 3].value}" in image.info["parameters"]
+
+
 @pytest.mark.parametrize("method", GROUPS, ids=name)
 def test_scenes_do_not_depend_on_how_many_are_made(generate: Generate, method: Method) -> None:
     frames = method.frames

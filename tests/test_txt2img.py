@@ -58,9 +58,9 @@ def test_condition_latents_join_in_table_order(generate: Generate, monkeypatch: 
 
     condition = MiniatureHost.condition
 
-    def spy(self: MiniatureHost, p: Any, unet: Any, original: Any, concat: Any, step: float) -> None:
+    def spy(self: MiniatureHost, p: Any, unet: Any, original: Any, concat: Any, *rest: Any) -> None:
         seen.append(concat)
-        condition(self, p, unet, original, concat, step)
+        condition(self, p, unet, original, concat, *rest)
 
     monkeypatch.setattr(MiniatureHost, "condition", spy)
     by_picture = {}

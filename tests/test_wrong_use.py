@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from lib_layerdiffusion import decoding, download, generation, layer_patch
+from lib_layerdiffusion import download, layer_patch
 from lib_layerdiffusion.errors import (
     BadPicture,
     BadSetting,
@@ -205,39 +205,6 @@ def test_file_that_cannot_be_fetched(
         f"Try again to go on with it, or put http://127.0.0.1:9/{download.REPOSITORY}/resolve/"
         f"{download.REVISION}/{name} into that folder yourself."
     )
-
-
-@pytest.mark.parametrize(
-    ("place", "doing"),
-    [
-        ((decoding, "encode_offset"), "encoding the init picture"),
-        ((layer_patch, "check"), "preparing"),
-        ((layer_patch, "parse"), "patching the model"),
-        ((decoding, "decode_rgba"), "decoding the transparency"),
-        ((generation, "preview"), "decoding the transparency"),
-    ],
-)
-def test_a_fault_anywhere_stops_the_generation(
-    host: MiniatureHost,
-    webui: WebUI,
-    script: Any,
-    generate: Generate,
-    monkeypatch: pytest.MonkeyPatch,
-    place: tuple[Any, str],
-    doing: str,
-) -> None:
-    fields = {"init_images": [Image.fromarray(picture())]}
-    before = generate(arguments(ATTENTION), **fields).images[0].tobytes()
-
-    def fault(*args: Any, **kwargs: Any) -> Any:
-        raise RuntimeError("the card is on fire")
-
-    monkeypatch.setattr(*place, fault)
-    with pytest.raises(GenerationFailed, match=f"failed while {doing} .*the card is on fire"):
-        generate(arguments(ATTENTION), **fields)
-    monkeypatch.undo()
-    assert generate().images[0].mode == "RGB"
-    assert generate(arguments(ATTENTION), **fields).images[0].tobytes() == before
 
 
 def test_a_sampling_that_another_extension_replaced(

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lib_layerdiffusion.errors import LayerDiffuseError
+from lib_layerdiffusion.hosts.capabilities import Capabilities
 from lib_layerdiffusion.layer_patch import Patch, Shape
 from lib_layerdiffusion.options import Options
 from lib_layerdiffusion.progress import Watch
@@ -58,6 +59,9 @@ class Host(Watch, Protocol):
     """
 
     name: str
+    capabilities: Capabilities
+    lists_in_infotext: bool
+    """A list among the generation parameters has one entry for each picture."""
 
     # --- surroundings
     def models_dir(self) -> Path:
@@ -104,9 +108,15 @@ class Host(Watch, Protocol):
         ...
 
     def condition(
-        self, p: Job, unet: Unet, original: Unet, concat: Tensor | None, ending_step: float
+        self,
+        p: Job,
+        unet: Unet,
+        original: Unet,
+        concat: Tensor | None,
+        ending_step: float,
+        seen: Callable[[], None],
     ) -> None:
-        """Say what happens at each step of sampling with `unet`.
+        """Say what happens at each step of sampling with `unet`, which calls `seen`.
 
         `concat` [1, 4n, h, w] (sampler space) joins the UNet's input by channel, for any batch, cond and
         uncond. Where sigma is below that of `ending_step` (0..1, a fraction of the schedule's timesteps),

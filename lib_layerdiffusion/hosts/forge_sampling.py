@@ -7,7 +7,31 @@ from typing import Any
 
 from torch import Tensor
 
+from lib_layerdiffusion.errors import UnsupportedMethod
+
 Conditions = list[dict[str, Any]]
+
+
+class AwaitedCalls:
+    """Watches that a function which should be called at each step is: hosts have one place for such a one."""
+
+    def __init__(self) -> None:
+        self._missing = False
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> AwaitedCalls:
+        return self
+
+    def came(self) -> None:
+        self._missing = False
+
+    def await_next(self) -> None:
+        """Say that a call must follow. Raises UnsupportedMethod if the one before did not come."""
+        if self._missing:
+            raise UnsupportedMethod(
+                "Another extension took the place where LayerDiffuse's SD1.5 methods work. Switch extensions "
+                "that change the model off one by one to find it, or use an SDXL method."
+            )
+        self._missing = True
 
 
 class StepModifier:
@@ -17,7 +41,8 @@ class StepModifier:
     the evaluation to the patcher `original`. That one shares its network with ours, so on a change of
     side `prepare(patcher, x)` merges or un-merges weights. The side is decided anew at every call:
     samplers that restart go back up. `current()` is the patcher that samples, ours or a later clone of it;
-    `make_condition` wraps a tensor so that the host repeats it to any batch.
+    `make_condition` wraps a tensor so that the host repeats it to any batch. `seen` is called at every
+    call; `calls` is told of every evaluation that is ours.
     """
 
     def __init__(
@@ -28,6 +53,8 @@ class StepModifier:
         concat: Tensor | None,
         prepare: Callable[[Any, Tensor], None],
         make_condition: Callable[[Tensor], Any],
+        seen: Callable[[], None],
+        calls: AwaitedCalls | None = None,
     ) -> None:
         self._current = current
         self._original = original
@@ -35,6 +62,8 @@ class StepModifier:
         self._concat = concat
         self._prepare = prepare
         self._make_condition = make_condition
+        self._seen = seen
+        self._calls = calls
         self._stopped = False
 
     def __deepcopy__(self, memo: dict[int, Any]) -> StepModifier:
@@ -52,13 +81,17 @@ class StepModifier:
         model_options: dict[str, Any],
         seed: Any,
     ) -> tuple[Any, ...]:
+        self._seen()
         stopped = float(timestep.max()) < self._sigma_end
         if stopped != self._stopped:
             self._prepare(self._original if stopped else self._current(), x)
             self._stopped = stopped
         if stopped:
             model, model_options = self._original.model, self._original.model_options
-        elif self._concat is not None:
-            for entry in [*cond, *(uncond or [])]:
-                entry["model_conds"]["c_concat"] = self._make_condition(self._concat.to(x))
+        else:
+            if self._calls is not None:
+                self._calls.await_next()
+            if self._concat is not None:
+                for entry in [*cond, *(uncond or [])]:
+                    entry["model_conds"]["c_concat"] = self._make_condition(self._concat.to(x))
         return model, x, timestep, uncond, cond, cond_scale, model_options, seed

@@ -48,10 +48,13 @@ def is_ours(picture: Image.Image, infotext: str | None = None) -> bool:
 
 def install() -> None:
     """Wrap the host's writers, once per process. Call when the host's modules are loaded."""
-    from modules import images, stealth_infotext
+    from modules import images
 
     _wrap(images, "save_image_with_geninfo", _write_ours_as_lossless_webp)
-    _wrap(stealth_infotext, "add_stealth_pnginfo", _skip_ours)
+    # not every host has a stealth writer
+    stealth = sys.modules.get("modules.stealth_infotext")
+    if stealth is not None:
+        _wrap(stealth, "add_stealth_pnginfo", _skip_ours)
     api = sys.modules.get("modules.api.api")
     if api is not None:
         _wrap(api, "encode_pil_to_base64", _send_ours_as_png)

@@ -78,6 +78,7 @@ def _option_info(option: Option) -> Any:
     info = shared.OptionInfo(
         option.default, option.label, component, arguments, section=SECTION, infotext=option.infotext
     )
+    info.restrict_api = option.server
     return info.info(option.info) if option.info else info
 
 

@@ -1,0 +1,55 @@
+"""Forge Classic, and lllyasviel's Forge of early 2024 (package `ldm_patched` of that time, gradio 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ldm_patched.modules import model_management
+from ldm_patched.modules.model_patcher import ModelPatcher
+from modules import images
+from modules_forge import forge_version
+from PIL import Image
+from torch import Tensor
+
+from lib_layerdiffusion.hosts.base import Unet
+from lib_layerdiffusion.hosts.capabilities import Capabilities
+from lib_layerdiffusion.hosts.ldm_patched import LdmPatchedHost
+from lib_layerdiffusion.layer_patch import Lora, Patch
+
+
+class ClassicHost(LdmPatchedHost):
+    """Implements `hosts.base.Host`."""
+
+    name = "Forge Classic" if forge_version.version == "classic" else "Forge of early 2024"
+    capabilities = Capabilities(
+        webui="Forge Classic, Forge of early 2024", tested="commits 1f95d717 and 29be1da7"
+    )
+
+    lists_in_infotext = forge_version.version == "classic"
+    make_patcher = ModelPatcher
+
+    def unet_backups(self, unet: Unet) -> Mapping[str, Tensor]:
+        # each clone keeps its own; the loaded one is whose weights are in the model
+        for loaded in model_management.current_loaded_models:
+            if unet.is_clone(loaded.model):
+                return loaded.model.backup
+        return {}
+
+    def weight_patches(self, patches: Mapping[str, Patch]) -> dict[str, Any]:
+        return {
+            name: ("lora", [patch.up, patch.down, None, None, None])
+            if isinstance(patch, Lora)
+            else ("diff", [patch.delta])
+            for name, patch in patches.items()
+        }
+
+    def forget(self, loaded: Any) -> None:
+        model_management.unload_model_clones(loaded.model)
+
+    def resize_init_image(self, mode: int, image: Image.Image, width: int, height: int) -> Image.Image:
+        # these hosts fill and crop on an RGB canvas
+        alpha = Image.merge("RGB", [image.getchannel("A")] * 3)
+        resized = images.resize_image(mode, image.convert("RGB"), width, height)
+        resized.putalpha(images.resize_image(mode, alpha, width, height).getchannel(0))
+        return resized

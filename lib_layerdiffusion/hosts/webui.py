@@ -1,0 +1,337 @@
+"""What all kinds of Forge have in common: the package `modules`, and how a UNet patcher is used.
+
+An adapter fills in what differs: where the memory manager, the patcher class, the noise schedule and the
+latent scaling are found, how a weight patch is written down, and how an upload looks.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from modules import images, paths, prompt_parser, shared
+from PIL import Image
+from torch import Tensor, nn
+
+from lib_layerdiffusion.errors import IncompatibleHost, LayerDiffuseError, UnsupportedMethod
+from lib_layerdiffusion.hosts import forge_saving
+from lib_layerdiffusion.hosts.base import Around, BaseModel, EncodePixels, Job, Network, Posterior, Unet
+from lib_layerdiffusion.hosts.capabilities import Capabilities
+from lib_layerdiffusion.hosts.forge_sampling import AwaitedCalls, StepModifier
+from lib_layerdiffusion.hosts.webui_page import WebUIPage
+from lib_layerdiffusion.layer_patch import Patch, Shape
+
+MARK = "layerdiffuse"
+CALLS = "layerdiffuse_calls"
+BAR = ("job_count", "job_no", "sampling_steps", "sampling_step")
+
+
+class WebuiHost(WebUIPage):
+    """The part of `hosts.base.Host` that every kind of Forge shares."""
+
+    name: str
+    capabilities: Capabilities
+    lists_in_infotext = True
+
+    def __init__(self) -> None:
+        self._bar_before: dict[str, Any] = {}
+
+    # --- what an adapter fills in
+    memory: Any
+    """The host's memory manager, a module."""
+    make_patcher: Callable[..., Any]
+    """Called with a network, `load_device` and `offload_device`: what the memory manager loads."""
+    make_condition: Callable[[Tensor], Any]
+    """Wrap a tensor so that the host repeats it to any batch."""
+    prepare_sampling: Callable[[Any, Tensor], None]
+    """Have a patcher's weights merged and on the device, for latents like the tensor."""
+
+    def sigma(self, unet: Unet, percent: float) -> float:
+        """The noise level at a fraction of the schedule's timesteps."""
+        raise NotImplementedError
+
+    def unet_backups(self, unet: Unet) -> Mapping[str, Tensor]:
+        """The model's own weights, by name, where a merged one is in their place at present."""
+        raise NotImplementedError
+
+    def weight_patches(self, patches: Mapping[str, Patch]) -> dict[str, Any]:
+        """Write weight patches down as the host's patcher takes them."""
+        raise NotImplementedError
+
+    def computation_dtype(self, unet: Unet) -> torch.dtype:
+        raise NotImplementedError
+
+    def scaling(self, p: Job) -> Any:
+        """What has `process_in` and `process_out`, between VAE space and sampler space."""
+        raise NotImplementedError
+
+    def is_sdxl_base(self, model: Any) -> bool:
+        """Tell an SDXL base model from an SDXL refiner."""
+        raise NotImplementedError
+
+    def is_inpainting(self, model: Any) -> bool:
+        raise NotImplementedError
+
+    def forget(self, loaded: Any) -> None:
+        """Take an entry out of the memory manager's list of loaded models."""
+        raise NotImplementedError
+
+    def image_input(self, label: str, elem_id: str) -> Any:
+        raise NotImplementedError
+
+    # --- surroundings
+    def models_dir(self) -> Path:
+        return Path(paths.models_path)
+
+    def base_model(self, p: Job) -> BaseModel:
+        model = p.sd_model
+        info = getattr(model, "sd_checkpoint_info", None)
+        title = getattr(info, "name_for_extra", None) or type(model).__name__
+        channels = getattr(model.forge_objects.vae, "latent_channels", 4)
+        if channels != 4:
+            family, kind = "", f"a model of {channels} latent channels"
+        elif getattr(model, "is_sdxl", False):
+            family, kind = ("sdxl", "SDXL") if self.is_sdxl_base(model) else ("", "an SDXL refiner")
+        elif getattr(model, "is_sd1", False):
+            family, kind = "sd15", "SD1.5"
+        else:
+            family, kind = "", type(model).__name__
+        return BaseModel(family, f"{title} ({kind})", self.is_inpainting(model))
+
+    def fail(self, p: Job, error: LayerDiffuseError) -> None:
+        # what a hook raises is logged and forgotten; what `init` raises ends the job and is shown
+        def init(*args: Any, **kwargs: Any) -> None:
+            p.__dict__.pop("init", None)
+            raise error
+
+        p.init = init
+
+    def say(self, p: Job, text: str) -> None:
+        p.comment(text)
+
+    def report(self, text: str, fraction: float | None) -> None:
+        state = shared.state
+        state.textinfo = text or None
+        if fraction is not None:
+            # the page's bar shows steps of jobs
+            self._bar_before = self._bar_before or {name: getattr(state, name) for name in BAR}
+            for name, value in zip(BAR, (1, 0, 1000, round(1000 * fraction)), strict=True):
+                setattr(state, name, value)
+        elif self._bar_before:
+            for name, value in self._bar_before.items():
+                setattr(state, name, value)
+            self._bar_before = {}
+
+    def interrupted(self) -> bool:
+        return bool(shared.state.interrupted)
+
+    @contextmanager
+    def option(self, name: str, value: Any) -> Iterator[None]:
+        data = shared.opts.data
+        if name not in shared.opts.data_labels:
+            yield
+            return
+        had, before = name in data, data.get(name)
+        data[name] = value
+        try:
+            yield
+        finally:
+            if had:
+                data[name] = before
+            else:
+                data.pop(name, None)
+
+    # --- UNet
+    def unet_parameters(self, p: Job) -> Mapping[str, Shape | None]:
+        unet = p.sd_model.forge_objects_original.unet
+        # what is merged at present may have widened a weight; the backup holds the model's own
+        own = {**dict(unet.model.named_parameters()), **self.unet_backups(unet)}
+        return {name: None if self.is_packed(weight) else tuple(weight.shape) for name, weight in own.items()}
+
+    def is_packed(self, weight: Tensor) -> bool:
+        """True for a quantized weight whose shape is not the layer's."""
+        return hasattr(weight, "bnb_quantized") or getattr(weight, "gguf_cls", None) is not None
+
+    def unet(self, p: Job) -> Unet:
+        return p.sd_model.forge_objects.unet
+
+    def clone(self, unet: Unet) -> Unet:
+        return unet.clone()
+
+    def install(self, p: Job, unet: Unet) -> None:
+        p.sd_model.forge_objects.unet = unet
+
+    def is_ours(self, unet: Unet) -> bool:
+        return MARK in unet.model_options
+
+    def mark(self, unet: Unet) -> None:
+        unet.model_options[MARK] = True
+
+    def patch_weights(self, unet: Unet, identity: str, patches: Mapping[str, Patch], strength: float) -> int:
+        return len(unet.add_patches(patches=self.weight_patches(patches), strength_patch=float(strength)))
+
+    def condition(
+        self,
+        p: Job,
+        unet: Unet,
+        original: Unet,
+        concat: Tensor | None,
+        ending_step: float,
+        seen: Callable[[], None],
+    ) -> None:
+        # the host's own slot for `concat` takes one only if its batch equals the latents', or not at all
+        modifier = StepModifier(
+            current=lambda: p.sd_model.forge_objects.unet,
+            original=original,
+            sigma_end=self.sigma(original, ending_step),
+            concat=concat,
+            prepare=self.prepare_sampling,
+            make_condition=self.make_condition,
+            seen=seen,
+            calls=unet.model_options.get(CALLS),
+        )
+        unet.add_conditioning_modifier(modifier)
+
+    def unet_dtype(self, p: Job) -> torch.dtype:
+        return self.computation_dtype(p.sd_model.forge_objects_original.unet)
+
+    def keep_beside(self, unet: Unet, network: nn.Module, values: int) -> None:
+        patcher = self.make_patcher(network, load_device=unet.load_device, offload_device=unet.offload_device)
+        unet.add_extra_model_patcher_during_sampling(patcher)
+        unet.add_extra_preserved_memory_during_sampling(values * self.computation_dtype(unet).itemsize)
+
+    def around_calls(self, unet: Unet, modules: Sequence[str], around: Around) -> None:
+        attentions = [unet.model.diffusion_model.get_submodule(name) for name in modules]
+        earlier = unet.model_options.get("model_function_wrapper")
+        _check_attention(unet.model_options["transformer_options"])
+        calls = unet.model_options[CALLS] = AwaitedCalls()
+
+        def call(apply_model: Callable[..., Tensor], arguments: dict[str, Any]) -> Tensor:
+            calls.came()
+            # a script that comes after this one may have replaced it since
+            _check_attention(arguments["c"]["transformer_options"])
+            x = arguments["input"]
+            with around(attentions, arguments["cond_or_uncond"], x.shape[0]):
+                if earlier is not None:
+                    return earlier(apply_model, arguments)
+                return apply_model(x, arguments["timestep"], **arguments["c"])
+
+        unet.set_model_unet_function_wrapper(call)
+
+    def break_sampling(self, unet: Unet, error: LayerDiffuseError) -> None:
+        def modifier(*args: Any) -> Any:
+            raise error
+
+        unet.add_conditioning_modifier(modifier)
+
+    # --- text
+    def encode_prompts(self, p: Job, texts: Sequence[str]) -> Tensor:
+        prompts = prompt_parser.SdConditioning(list(texts), width=p.width, height=p.height)
+        return p.sd_model.get_learned_conditioning(prompts).to(self.memory.get_torch_device())
+
+    def is_plain_prompt(self, p: Job, text: str) -> bool:
+        (schedule,) = prompt_parser.get_learned_conditioning_prompt_schedules([text], p.steps)
+        return len(schedule) == 1 and prompt_parser.re_AND.search(text) is None
+
+    # --- VAE
+    def posterior(self, p: Job, pixels: Tensor) -> Posterior:
+        vae = p.sd_model.forge_objects.vae
+        model = vae.first_stage_model
+        if not hasattr(model, "encoder"):
+            raise IncompatibleHost(
+                "LayerDiffuse cannot encode with the selected VAE; select the checkpoint's own."
+            )
+        x = 2 * pixels.movedim(-1, 1) - 1
+        self.memory.load_models_gpu([vae.patcher], vae.memory_used_encode(x.shape, vae.vae_dtype))
+        moments = model.encoder(x.to(device=vae.device, dtype=vae.vae_dtype))
+        if getattr(model, "quant_conv", None) is not None:
+            moments = model.quant_conv(moments)
+        mean, logvar = moments.float().to(vae.output_device).chunk(2, dim=1)
+        return Posterior(mean, logvar)
+
+    def to_sampler(self, p: Job, latent: Tensor) -> Tensor:
+        return self.scaling(p).process_in(latent)
+
+    def to_vae(self, p: Job, latent: Tensor) -> Tensor:
+        return self.scaling(p).process_out(latent)
+
+    @contextmanager
+    def encode_with(self, p: Job, encode: Callable[[EncodePixels, Tensor], Tensor]) -> Iterator[None]:
+        model = p.sd_model
+        before = model.forge_objects
+        # before the first sampling, forge_objects still is what the last job left there; a VAE's own `clone`
+        # forgets attributes on some hosts
+        vae = copy.copy(model.forge_objects_after_applying_lora.vae)
+        original = vae.encode
+        vae.encode = lambda pixels: encode(original, pixels)
+        model.forge_objects = before.shallow_copy()
+        model.forge_objects.vae = vae
+        try:
+            yield
+        finally:
+            model.forge_objects = before
+
+    # --- pictures
+    def resize_init_image(self, mode: int, image: Image.Image, width: int, height: int) -> Image.Image:
+        return images.resize_image(mode, image, width, height, force_RGBA=True)
+
+    def keep_alpha(self, picture: Image.Image) -> None:
+        forge_saving.mark(picture)
+
+    def name_layer(self, picture: Image.Image, layer: str) -> None:
+        forge_saving.name_layer(picture, layer)
+
+    def app_started(self, demo: Any, app: Any) -> None:
+        forge_saving.install()
+        self.accept_named_arguments()
+
+    def before_image_saved(self, params: Any) -> None:
+        forge_saving.before_image_saved(params, self.options())
+
+    # --- networks of our own
+    def adopt(
+        self, network: Network, full_precision: bool = False
+    ) -> Callable[[int], AbstractContextManager[Network]]:
+        device, offload = self.memory.get_torch_device(), self.memory.unet_offload_device()
+        half = not full_precision and self.memory.should_use_fp16(device)
+        dtype = torch.float16 if half else torch.float32
+        patcher = self.make_patcher(
+            network.to(device=offload, dtype=dtype), load_device=device, offload_device=offload
+        )
+
+        @contextmanager
+        def resident(values: int) -> Iterator[Network]:
+            self.memory.load_models_gpu([patcher], memory_required=values * dtype.itemsize)
+            yield patcher.model
+
+        return resident
+
+    def release(self, network: nn.Module) -> None:
+        # hosts drop models that nobody else knows only when they run out of memory, on a CPU never
+        for loaded in list(self.memory.current_loaded_models):
+            if getattr(loaded.model, "model", None) is network:
+                self.forget(loaded)
+
+    def free_memory(self) -> None:
+        self.memory.unload_all_models()
+        self.memory.soft_empty_cache(force=True)
+
+    # --- page
+    def accordion(self, label: str, elem_id: str) -> Any:
+        from modules.ui_components import InputAccordion
+
+        return InputAccordion(False, label=label, elem_id=elem_id)
+
+
+def _check_attention(options: Mapping[str, Any]) -> None:
+    """Raise UnsupportedMethod where attention modules are bypassed: hosts call what replaces them instead."""
+    replaced = options.get("patches_replace", {})
+    if replaced.get("attn1") or replaced.get("attn2"):
+        raise UnsupportedMethod(
+            "Another extension replaces the model's attention (IP-Adapter, InstantID, some regional "
+            "prompts), which the SD1.5 methods of LayerDiffuse share. Switch it off, or use an SDXL method."
+        )

@@ -1,0 +1,107 @@
+"""The doctor's report, of a WebUI that is running and of one that lies on disk."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lib_layerdiffusion import __version__, doctor
+from lib_layerdiffusion.hosts import symbols
+from lib_layerdiffusion.methods import METHODS
+from tests import host_records
+from tests.test_host_tables import source_of
+
+ROOT = Path(__file__).resolve().parent.parent
+RECORDS = {"forge": "forge", "neo": "neo", "reforge": "reforge", "classic": "classic", "early": "early_forge"}
+
+
+@pytest.fixture(params=RECORDS)
+def webui(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
+    """A WebUI on disk whose files define what the record of a host says, and the adapter it needs."""
+    folder = tmp_path / "WebUI mit Leerzeichen und \u00fc"
+    record = host_records.read(RECORDS[request.param])
+    for path, lines in record.items():
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(source_of(lines), "utf-8")
+        (file.parent / "__init__.py").touch()
+    (folder / "modules_forge" / "forge_version.py").write_text('version = "9.8.7"\n', "utf-8")
+    if request.param == "neo":
+        (folder / "backend/patcher/lora.py").write_text("from x import weight_adapter\n", "utf-8")
+    return {"early": "classic"}.get(request.param, request.param), folder
+
+
+def test_a_webui_on_disk_is_recognised(webui: tuple[str, Path]) -> None:
+    adapter, folder = webui
+    assert doctor.adapter_of(folder) == adapter
+    assert doctor.missing_symbols(adapter, folder) == []
+
+
+def test_report_names_everything(webui: tuple[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    adapter, folder = webui
+    models = folder / "models" / "layer_model"
+    models.mkdir(parents=True)
+    present = METHODS[0].weights.filename
+    (models / present).write_bytes(b"1234")
+    (models / "something else.pt").touch()
+    assert doctor.main([str(folder)]) == 0
+    report = capsys.readouterr().out
+    assert report.startswith(f"LayerDiffuse {__version__}, in {ROOT}\n")
+    assert f"host: {symbols.capabilities(adapter).webui}, version 9.8.7\n" in report
+    assert "works: six SDXL methods, four SD1.5 methods" in report
+    assert "symbols missing: none\n" in report
+    assert re.search(r"python: 3\.\d+\.\d+ on ", report)
+    assert re.search(r"packages of this Python: torch \d", report)
+    assert "numpy 2" in report or "numpy 1" in report
+    assert "device: " in report
+    assert f"models: {models}\n" in report
+    assert f"  {present}: 4 bytes\n" in report
+    assert report.count(": not there\n") == 13
+    assert "  something else.pt: not one of ours\n" in report
+
+
+def test_a_symbol_that_an_update_removed_is_named(
+    webui: tuple[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapter, folder = webui
+    symbol = next(s for s in symbols.modules(adapter) if s.endswith(".sampling_prepare"))
+    file = folder.joinpath(*symbol.split(".")[:-1]).with_suffix(".py")
+    file.write_text(file.read_text("utf-8").replace("sampling_prepare", "prepare_sampling"), "utf-8")
+    assert doctor.main([str(folder)]) == 1
+    assert f"symbols missing: {symbol}\n" in capsys.readouterr().out
+
+
+def test_a_folder_that_is_no_webui(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert doctor.main([str(tmp_path)]) == 1
+    report = capsys.readouterr().out
+    assert "host: no WebUI that LayerDiffuse knows" in report
+    assert f"problem: {tmp_path} is no WebUI" in report
+
+
+def test_a_running_webui_is_looked_at_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = host_records.install(monkeypatch, "reforge")
+    made["modules_forge.forge_version"].version = "1.2.3"
+    made["ldm_patched.modules.weight_adapter"].LoRAAdapter = object
+    assert doctor.line("reforge") == f"LayerDiffuse {__version__} on reForge 1.2.3: everything found"
+    del made["ldm_patched.modules.conds"].CONDRegular
+    expected = "missing: ldm_patched.modules.conds.CONDRegular"
+    assert doctor.line("reforge").endswith(f" on reForge 1.2.3: {expected}")
+    assert "symbols missing: ldm_patched.modules.conds.CONDRegular\n" in doctor.report("reforge", None)
+    assert doctor.line(None, "No such host.").endswith(": No such host.")
+
+
+def test_it_runs_without_a_host_or_torch() -> None:
+    """The report must come out even where nothing else does."""
+    code = (
+        "import sys\n"
+        "for name in ('torch', 'numpy', 'safetensors', 'gradio', 'cv2'): sys.modules[name] = None\n"
+        "sys.argv[1:] = ['doctor']\n"
+        "import lib_layerdiffusion.__main__"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("LayerDiffuse "), done.stderr
+    assert "device: not looked at: torch is not loaded\n" in done.stdout
