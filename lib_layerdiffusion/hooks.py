@@ -213,6 +213,10 @@ class Hooks:
         state = _state(p)
         if state is not None:
             state.generation.forget()
+            if getattr(p, "is_api", False) and not self.host.api_answers_extra_images:
+                previews = [image for image in processed.extra_images if hasattr(image, PREVIEW)]
+                processed.images = [*processed.images, *previews]
+                processed.extra_images = [i for i in processed.extra_images if not hasattr(i, PREVIEW)]
             missing = len(processed.images) + len(processed.extra_images) - len(processed.infotexts)
             processed.infotexts = [*processed.infotexts, *[processed.info] * missing]
             delattr(p, STATE)

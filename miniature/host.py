@@ -29,6 +29,7 @@ class MiniatureHost:
 
     name = "Miniature"
     lists_in_infotext = True
+    api_answers_extra_images = True
     capabilities = Capabilities("the miniature", "every test run")
 
     def __init__(

@@ -279,3 +279,17 @@ def test_hires_with_a_checkpoint_of_another_family(webui: WebUI, script: Any, ho
     p.scripts = [Switch(), script]
     with pytest.raises(Exception, match="needs an SDXL checkpoint"):
         webui.process_images(p)
+
+
+@pytest.mark.parametrize("is_api", [True, False])
+def test_the_preview_is_in_the_answer_of_every_api(
+    webui: WebUI, script: Any, host: MiniatureHost, is_api: bool
+) -> None:
+    """That of reForge leaves a job's extra pictures out."""
+    host.api_answers_extra_images = False
+    p = request(webui, script, arguments(SDXL_METHOD))
+    p.__dict__["is_api"] = is_api
+    result = webui.process_images(p)
+    modes = [image.mode for image in result.images], [image.mode for image in result.extra_images]
+    assert modes == ((["RGBA", "RGB"], []) if is_api else (["RGBA"], ["RGB"]))
+    assert len(result.infotexts) == 2

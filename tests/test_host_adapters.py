@@ -6,7 +6,7 @@ import importlib
 import inspect
 import sys
 import uuid
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import ModuleType, SimpleNamespace
 from typing import Any
 from unittest.mock import create_autospec
@@ -377,9 +377,25 @@ def test_calls_of_the_model_are_wrapped(stubbed: Stubbed) -> None:
         assert wrapper(lambda x, t, **c: x, call) is x
     attention = unet.model.diffusion_model[0]
     assert log == [([attention], [1, 0], 4), "earlier", "after"] * 2
+
+
+def test_a_wrapper_that_never_calls_ours_is_noticed(stubbed: Stubbed) -> None:
+    unet = stubbed.unet()
+    stubbed.adapter.around_calls(unet, ["0"], lambda *given: nullcontext())
+    wrapper = unet.set_model_unet_function_wrapper.call_args.args[0]
+    stubbed.adapter.condition(stubbed.job(unet), unet, stubbed.unet(), None, 1.0, lambda: None)
+    modifier = unet.add_conditioning_modifier.call_args.args[0]
+    x = torch.zeros(4, 4, 2, 2)
+
+    def step() -> None:
+        modifier(unet.model, x, torch.tensor([8.0]), None, [], 5.0, {}, 1)
+
     step()
     with pytest.raises(UnsupportedMethod, match="took the place"):
         step()
+    call = {"input": x, "timestep": 1, "cond_or_uncond": [1, 0], "c": {"transformer_options": {}}}
+    wrapper(lambda x, t, **c: x, call)
+    step()
 
 
 @pytest.mark.parametrize("host", [host for host in host_records.HOSTS if host not in BACKEND])

@@ -62,6 +62,8 @@ class Host(Watch, Protocol):
     capabilities: Capabilities
     lists_in_infotext: bool
     """A list among the generation parameters has one entry for each picture."""
+    api_answers_extra_images: bool
+    """The web API's answer holds a job's extra pictures."""
 
     # --- surroundings
     def models_dir(self) -> Path:

@@ -13,25 +13,28 @@ Conditions = list[dict[str, Any]]
 
 
 class AwaitedCalls:
-    """Watches that a function which should be called at each step is: hosts have one place for such a one."""
+    """Watches that a function which should be called at every step is called at all.
+
+    Hosts have one place for such a function. Whoever takes it may call ours, or leave out single steps.
+    """
 
     def __init__(self) -> None:
-        self._missing = False
+        self._awaited = self._came = False
 
     def __deepcopy__(self, memo: dict[int, Any]) -> AwaitedCalls:
         return self
 
     def came(self) -> None:
-        self._missing = False
+        self._came = True
 
     def await_next(self) -> None:
-        """Say that a call must follow. Raises UnsupportedMethod if the one before did not come."""
-        if self._missing:
+        """Say that a call should follow. Raises UnsupportedMethod if none that should have did."""
+        if self._awaited and not self._came:
             raise UnsupportedMethod(
                 "Another extension took the place where LayerDiffuse's SD1.5 methods work. Switch extensions "
                 "that change the model off one by one to find it, or use an SDXL method."
             )
-        self._missing = True
+        self._awaited = True
 
 
 class StepModifier:

@@ -20,12 +20,9 @@ class ReforgeHost(LdmPatchedHost):
     """Implements `hosts.base.Host`."""
 
     name = "reForge"
-    capabilities = Capabilities(
-        webui="reForge",
-        tested="1.0.0v2-v1.10.1RC, commit 3b56b268",
-        notes=("The web API of reForge answers without the previews over a checkerboard.",),
-    )
+    capabilities = Capabilities(webui="reForge", tested="1.0.0v2-v1.10.1RC, commit 3b56b268")
 
+    api_answers_extra_images = False
     make_patcher = weight_adapters.loads_completely(ModelPatcher)
 
     def unet_backups(self, unet: Unet) -> Mapping[str, Tensor]:

@@ -36,6 +36,7 @@ class WebuiHost(WebUIPage):
     name: str
     capabilities: Capabilities
     lists_in_infotext = True
+    api_answers_extra_images = True
 
     def __init__(self) -> None:
         self._bar_before: dict[str, Any] = {}
