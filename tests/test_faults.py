@@ -34,11 +34,12 @@ CASES = {
     "scene": (SHARING, {}),
 }
 
-FAULTS = {
-    "memory": RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
-    "fault": RuntimeError("the card is on fire"),
-    "disk": OSError(5, "Input/output error"),
+FAULTS: dict[str, Callable[[], Exception]] = {
+    "memory": lambda: RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    "fault": lambda: RuntimeError("the card is on fire"),
+    "disk": lambda: OSError(5, "Input/output error"),
 }
+"""Made anew each time: an exception keeps the frames that it passed, and all they hold."""
 
 
 class Bench:
@@ -92,7 +93,7 @@ def bench(request: pytest.FixtureRequest, make_bench: Callable[[str], Bench]) ->
 
 
 def break_down(
-    monkeypatch: pytest.MonkeyPatch, place: tuple[Any, str], error: Exception, calls: int
+    monkeypatch: pytest.MonkeyPatch, place: tuple[Any, str], error: Callable[[], Exception], calls: int
 ) -> list[int]:
     """Have a function raise from its call number `calls` on; the returned list counts them."""
     function = getattr(*place)
@@ -101,7 +102,7 @@ def break_down(
     def faulty(*args: Any, **kwargs: Any) -> Any:
         counted.append(1)
         if len(counted) >= calls:
-            raise error
+            raise error()
         return function(*args, **kwargs)
 
     monkeypatch.setattr(*place, faulty)
@@ -187,9 +188,11 @@ def test_a_fault_inside_the_network(bench: Bench, monkeypatch: pytest.MonkeyPatc
     bench.check_nothing_is_left()
 
 
-def test_a_fault_at_the_second_picture_of_a_batch(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not bench.method.decodes_alpha:
-        pytest.skip("this method does not decode")
+@pytest.mark.parametrize("case", DECODING)
+def test_a_fault_at_the_second_picture_of_a_batch(
+    make_bench: Callable[[str], Bench], monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    bench = make_bench(case)
     break_down(monkeypatch, (decoding, "decode_rgba"), FAULTS["fault"], 2)
     p = request(bench.webui, bench.script, arguments(bench.method), batch_size=3)
     with pytest.raises(GenerationFailed):
