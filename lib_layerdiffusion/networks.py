@@ -57,8 +57,10 @@ class Networks:
         kept = self._kept.get(file)
         if kept is None or kept[0] != identity:
             self._drop(file)
-            network = weights.build(path, build).eval().requires_grad_(False)
-            handle = self._host.adopt(network, file in self._full_precision)
+            # what is made in inference mode could not be moved to another device outside of it
+            with torch.inference_mode(False):
+                network = weights.build(path, build).eval().requires_grad_(False)
+                handle = self._host.adopt(network, file in self._full_precision)
             kept = identity, network, handle
             self._kept[file] = kept
         return kept[2]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -113,6 +114,10 @@ def build(host: Host, latest: Latest, elem_id: Callable[[str], str]) -> Panel:
         ]
         sampler = _hidden(gr.Textbox, "", "Sampler in use", elem_id("sampler"))
         checkpoint = _hidden(gr.Textbox, "", "Checkpoint in use", elem_id("checkpoint"))
+        # javascript/layerdiffuse.js presses it when a job has ended with an error
+        message = gr.Button("Show message", visible=False, elem_id=elem_id("message"))
+    # (in the queue: outside it, a toast finds no page)
+    message.click(partial(_show_message, latest), show_progress="hidden")
     # nothing is cleared here: pasting settings fires this after the prompts were filled in
     method.change(
         lambda name: [gr.update(visible=is_shown) for is_shown in visible(_method(name))],
@@ -132,10 +137,9 @@ def build(host: Host, latest: Latest, elem_id: Callable[[str], str]) -> Panel:
 
 
 class Page:
-    """Connects the panels with what the host builds around them: samplers, checkpoint, results."""
+    """Connects the panels with what the host builds around them: samplers and the checkpoint."""
 
-    def __init__(self, latest: Latest) -> None:
-        self._latest = latest
+    def __init__(self) -> None:
         self._panels: dict[str, Panel] = {}
         self._samplers: dict[str, Any] = {}
 
@@ -155,10 +159,6 @@ class Page:
                 self._samplers[tab] = component
                 if tab in self._panels:
                     _follow(component, self._panels[tab].sampler)
-            elif name == f"html_log_{tab}":
-                # the text under the pictures is the last thing that a job changes
-                # (in the queue: outside it, a toast finds no page)
-                component.change(self._show_message, show_progress="hidden")
         if name == "setting_sd_model_checkpoint" or "model_selection" in (
             properties.get("elem_classes") or ()
         ):
@@ -166,10 +166,11 @@ class Page:
                 _follow(component, panel.checkpoint)
                 Context.root_block.load(panel.say, inputs=panel.watched, outputs=[panel.said], **QUIET)
 
-    def _show_message(self) -> None:
-        message = self._latest.take_message()
-        if message:
-            gr.Warning(message)
+
+def _show_message(latest: Latest) -> None:
+    message = latest.take_message()
+    if message:
+        gr.Warning(message)
 
 
 def _picture_slot(host: Host, latest: Latest, layer: Layer, title: str, elem_id: Callable[[str], str]) -> Any:

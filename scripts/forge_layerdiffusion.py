@@ -112,7 +112,7 @@ def start() -> None:
 
     host = hosts.detect()
     handlers = hooks.Hooks(host)
-    page = ui.Page(handlers.latest)
+    page = ui.Page()
     script_callbacks.on_after_component(page.component_built)
     script_callbacks.on_ui_settings(host.add_settings)
     script_callbacks.on_before_ui(lambda: host.add_axes(AXES))

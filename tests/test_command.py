@@ -171,6 +171,8 @@ def test_ctrl_c_keeps_what_came(folder: Path, hub: Hub) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
+        # tests that run in the background ignore it, and what they start would too
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     parts = folder / ".layerdiffuse"
     while not any(part.stat().st_size > 65536 for part in parts.glob("*.part")):

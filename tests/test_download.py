@@ -152,6 +152,7 @@ def test_what_came_is_kept_when_the_line_stays_down(
 def test_a_hub_that_always_sends_everything(hub: Hub, fetch: Callable[..., Path]) -> None:
     hub.cuts, hub.ignores_range = [2_000_000], True
     assert fetch().read_bytes() == CONTENT
+    assert len(hub.downloads) == 2
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])

@@ -201,6 +201,8 @@ def test_lossless_webp_keeps_every_pixel_and_the_infotext(
     with Image.open(path) as saved:
         np.testing.assert_array_equal(np.asarray(saved), picture())
         comment = saved.getexif().get_ifd(0x8769)[0x9286]
+        # hosts take it for text only where its type is "undefined"
+        assert b"\x86\x92\x07\x00" in saved.info["exif"]
     assert comment[:8] == b"UNICODE\0"
     assert comment[8:].decode("utf-16-be").endswith("layerdiffusion_fg_additional_prompt: é漢")
     ordinary = forge.save_image(Image.fromarray(picture()).convert("RGB"), tmp_path, INFOTEXT)

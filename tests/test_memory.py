@@ -176,12 +176,28 @@ def test_decode_steps_down_until_it_fits(
         f"Memory ran out while decoding the transparency; doing it {way}, which is slower."
         for way in WAYS[:times]
     ]
-    # the second picture of the job begins where the first one found room
     assert refuse.calls == times + 2
     assert len(freed) == times
     p = request(webui, script, arguments(), **size)
     webui.process_images(p)
     assert p.comments == []
+
+
+def test_the_next_picture_begins_where_the_last_one_found_room(
+    generate: Generate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[bool] = []
+    decode = decoding.decode_rgba
+
+    def too_large_as_a_whole(network: Any, latent: Any, image: Any, votes: Any, strips: Any = None) -> Any:
+        tried.append(strips is not None)
+        if strips is None:
+            raise RuntimeError(MESSAGES[0])
+        return decode(network, latent, image, votes, strips)
+
+    monkeypatch.setattr(decoding, "decode_rgba", too_large_as_a_whole)
+    generate(arguments(), batch_size=3)
+    assert tried == [False, True, True, True]
 
 
 def test_decode_that_fits_in_no_way(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from lib_layerdiffusion import generation
 from lib_layerdiffusion.errors import BadSetting
 from lib_layerdiffusion.options import OPTIONS, Options
 from miniature.host import MiniatureHost
-from miniature.webui import Processed
-from tests.conftest import SDXL_METHODS, arguments, pixels
+from miniature.script import load_script
+from miniature.webui import Processed, WebUI
+from tests.conftest import SDXL_METHODS, arguments, pixels, request
+from tests.hub_server import serve
 
 Generate = Callable[..., Processed]
 
@@ -113,3 +116,50 @@ def test_networks_are_kept_only_while_wanted(
     generate(arguments())
     generate(arguments())
     assert len(built) == 2
+
+
+@pytest.mark.parametrize("relative", [True, False])
+def test_weight_files_lie_in_the_folder_that_is_set(
+    models_dir: Path, tmp_path: Path, webui: WebUI, relative: bool
+) -> None:
+    """Beside the default one, or anywhere else; with nothing in the default folder."""
+    shutil.copytree(models_dir / "layer_model", tmp_path / "transparent ü")
+    host = MiniatureHost(tmp_path)
+    host.settings["layerdiffuse_model_folder"] = (
+        "transparent ü" if relative else str(tmp_path / "transparent ü")
+    )
+    script = load_script(lambda: host)
+    assert webui.process_images(request(webui, script, arguments())).images[0].mode == "RGBA"
+    assert not (tmp_path / "layer_model").exists()
+
+
+@pytest.mark.parametrize("key", ["layerdiffuse_model_folder", "layerdiffuse_saved_folder"])
+@pytest.mark.parametrize("folder", ["..", "../../etc", "a/../../b"])
+def test_folders_do_not_lead_out(host: MiniatureHost, generate: Generate, key: str, folder: str) -> None:
+    host.settings[key] = folder
+    with pytest.raises(BadSetting, match="give a full path"):
+        generate(arguments())
+
+
+def test_no_request_may_name_places_of_the_server() -> None:
+    places = {option.field for option in OPTIONS if option.server}
+    assert places == {"saved_folder", "model_folder", "download_source"}
+
+
+def test_files_are_fetched_from_the_source_that_is_set(
+    models_dir: Path, tmp_path: Path, webui: WebUI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    host = MiniatureHost(tmp_path)
+    with serve() as hub:
+        hub.files = {
+            path.name: path.read_bytes() for path in (models_dir / "layer_model").glob("*.safetensors")
+        }
+        host.settings["layerdiffuse_download_source"] = hub.endpoint
+        script = load_script(lambda: host)
+        assert webui.process_images(request(webui, script, arguments())).images[0].mode == "RGBA"
+    fetched = {path.name for path in (tmp_path / "layer_model").glob("*.safetensors")}
+    assert fetched == {"layer_xl_transparent_attn.safetensors", "vae_transparent_decoder.safetensors"}
+    assert any(text.startswith("downloading vae_transparent_decoder") for text, _ in host.reported)

@@ -188,7 +188,11 @@ def test_a_file_is_read_whole_once(store: WeightStore, monkeypatch: pytest.Monke
     assert inspected == [path.name]
     os.utime(path, ns=(1, 1))
     store.ensure(FILE)
+    WeightStore(store.folder).ensure(FILE)
     assert inspected == [path.name] * 2
+    place(store, tensors(seed=3))
+    WeightStore(store.folder).ensure(FILE)
+    assert inspected == [path.name] * 3
 
 
 def test_the_hash_of_a_released_size_is_remembered(

@@ -11,6 +11,7 @@ import base64
 import functools
 import io
 import itertools
+import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +29,7 @@ WEBP = ".webp"
 LARGEST_WEBP = 16383
 """Pixels a side."""
 EXIF_IFD, USER_COMMENT = 0x8769, 0x9286
+LONG, UNDEFINED = 4, 7
 
 
 def mark(picture: Image.Image) -> None:
@@ -115,13 +117,19 @@ def _write_ours_as_lossless_webp(write: Callable[..., Any]) -> Callable[..., Any
         suffix = extension or Path(filename).suffix
         if suffix.lower() != WEBP or not is_ours(image, geninfo):
             return write(image, geninfo, filename, extension, *args, **kwargs)
-        exif = Image.Exif()
-        if geninfo:
-            exif[EXIF_IFD] = {USER_COMMENT: b"UNICODE\0" + geninfo.encode("utf-16-be")}
+        exif = _exif(geninfo) if geninfo else b""
         # exact: keep the colour of what is fully transparent
         image.save(filename, format="WEBP", lossless=True, exact=True, exif=exif)
 
     return save_image_with_geninfo
+
+
+def _exif(comment: str) -> bytes:
+    """Exif with nothing but a user comment, of the type that hosts read; Pillow would write another."""
+    text = b"UNICODE\0" + comment.encode("utf-16-be")
+    pointer = struct.pack("<HHHIII", 1, EXIF_IFD, LONG, 1, 26, 0)
+    entry = struct.pack("<HHHIII", 1, USER_COMMENT, UNDEFINED, len(text), 44, 0)
+    return b"Exif\0\0II*\0" + struct.pack("<I", 8) + pointer + entry + text
 
 
 def _send_ours_as_png(encode: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -39,6 +39,16 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+JAVASCRIPT = Path(__file__).parents[2] / "javascript" / "layerdiffuse.js"
+HOST_JAVASCRIPT = """
+    const callbacks = [];
+    const onAfterUiUpdate = (callback) => callbacks.push(callback);
+    let waiting = null;
+    new MutationObserver(() => {
+        clearTimeout(waiting);
+        waiting = setTimeout(() => callbacks.forEach((callback) => callback()), 100);
+    }).observe(document, { childList: true, subtree: true });
+"""
 
 
 @pytest.fixture(scope="session")
@@ -92,6 +102,7 @@ def page(browser: Browser, page_url: str) -> Iterator[Page]:
     page = browser.new_page(viewport={"width": 900, "height": 1000})
     page.set_default_timeout(15_000)
     page.route("**/*", keep_inside)
+    page.add_init_script(HOST_JAVASCRIPT + JAVASCRIPT.read_text("utf-8"))
     page.goto(page_url, wait_until="domcontentloaded")
     page.locator("#generate").wait_for()
     yield page
@@ -126,7 +137,8 @@ def build_page(script: Any, webui: WebUI) -> Any:
             report["images"] = [[image.mode, image.size] for image in images]
             report["alpha"] = [i.getchannel("A").getextrema() for i in images if i.mode == "RGBA"]
             report["infotext"] = result.info
-        text = f"<p>{html.escape(report.get('error', ''))}</p><small>job {next(jobs)}</small>"
+        wrong = html.escape(report.get("error", ""))
+        text = f"<div class='error'>{wrong}</div>" * bool(wrong) + f"<p>job {next(jobs)}</p>"
         return [*images, *shown], json.dumps(report), text
 
     with gr.Blocks(analytics_enabled=False) as demo:
@@ -141,7 +153,6 @@ def build_page(script: Any, webui: WebUI) -> Any:
         gallery = gr.Gallery(label="Result", elem_id="result", columns=4, height=200, **PNG)
         report = gr.Textbox(label="Report", elem_id="report", max_lines=6, interactive=True)
         log = gr.HTML(elem_id="html_log_txt2img")
-        built(log, elem_id="html_log_txt2img")
         checkpoint = gr.Dropdown(
             ["sdxl", "sd15", "flux"], value="sdxl", label="Checkpoint", elem_id="setting_sd_model_checkpoint"
         )

@@ -131,11 +131,27 @@ def test_what_went_wrong_is_shown_as_toast_and_under_the_pictures(
 
 
 @pytest.mark.ui
-def test_a_job_that_works_shows_no_message(page: Page) -> None:
+def test_a_job_that_works_shows_no_message_and_the_page_is_quiet_afterwards(page: Page) -> None:
     tick(page)
     generate(page)
-    page.wait_for_timeout(300)
+    page.wait_for_timeout(1000)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.wait_for_timeout(1000)
     assert toasts(page) == ""
+    assert asked == []
+
+
+@pytest.mark.ui
+def test_the_same_message_is_shown_each_time(page: Page) -> None:
+    tick(page)
+    choose(page, FROM_FOREGROUND)
+    see_controls_of(page, FROM_FOREGROUND)
+    for _ in range(2):
+        generate(page)
+        eventually(page, lambda: page.locator(".toast-body").count() > 0, True)
+        page.locator(".toast-close").first.click()
+        eventually(page, lambda: page.locator(".toast-body").count(), 0)
 
 
 def take_result(page: Page, layer: Layer) -> None:
@@ -274,3 +290,14 @@ def test_the_newest_fitting_picture_is_taken() -> None:
         assert found.shape[2] == channels
     assert found is not None
     assert found[..., 3].max() == 0
+
+
+@pytest.mark.ui
+def test_picture_slots_are_named_groups(page: Page) -> None:
+    choose(page, BLEND_TO_BACKGROUND)
+    see_controls_of(page, BLEND_TO_BACKGROUND)
+    for name in ("Foreground", "Blending"):
+        group = page.get_by_role("group", name=name, exact=True)
+        group.wait_for()
+        assert group.locator("input[type=file]").count() == 1
+        assert group.get_by_role("button", name=f"Last result as {name.lower()}").is_visible()
