@@ -147,3 +147,62 @@ def test_what_a_host_lacks_is_said_in_the_panel(host: MiniatureHost) -> None:
         script.ui(False)
     texts = [block.value for block in page.blocks.values() if isinstance(block, gradio.Markdown)]
     assert "This WebUI has no plot." in texts
+
+
+LOAD = """
+import importlib, sys
+from pathlib import Path
+import miniature.script
+from miniature.host import MiniatureHost
+
+ours, other, first = sys.argv[1:]
+# hosts put an extension's folder in front before they load its scripts
+for name in (path for path in sys.path if (Path(path) / "lib_layerdiffusion").is_dir()):
+    sys.path.remove(name)
+miniature_modules = [name for name in sys.modules if name.startswith("lib_layerdiffusion")]
+for name in miniature_modules:
+    del sys.modules[name]
+
+def load_other():
+    sys.path.insert(0, other)
+    try:
+        importlib.import_module("lib_layerdiffusion.theirs")
+    except ModuleNotFoundError as error:
+        print("other:", error)
+
+def load_ours():
+    sys.path.insert(0, ours)
+    modules = miniature.script._host_modules({})
+    sys.modules.update(modules)
+    spec = importlib.util.spec_from_file_location("s.py", Path(ours) / "scripts" / "forge_layerdiffusion.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+if first == "other":
+    load_other()
+    print("ours:", load_ours().LayerDiffuse.problem)
+else:
+    module = load_ours()
+    load_other()
+    print("ours:", *module.other_folders())
+"""
+
+
+@pytest.mark.parametrize("regular", [True, False])
+@pytest.mark.parametrize("first", ["other", "ours"])
+def test_two_extensions_in_either_order(tmp_path: Path, first: str, regular: bool) -> None:
+    """In a process of its own. The other's folder may be a package with or without an __init__.py."""
+    other = tmp_path / "sd-other"
+    (other / "lib_layerdiffusion").mkdir(parents=True)
+    (other / "lib_layerdiffusion" / "theirs.py").touch()
+    if regular:
+        (other / "lib_layerdiffusion" / "__init__.py").touch()
+    command = [sys.executable, "-c", LOAD, str(ROOT), str(other), first]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    if first == "other":
+        assert f'ours: Disable the extension "sd-other" ({other})' in done.stdout
+    else:
+        assert "other: No module named 'lib_layerdiffusion.theirs'" in done.stdout
+        assert f"ours: {other}\n" in done.stdout
