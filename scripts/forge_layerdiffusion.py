@@ -26,7 +26,9 @@ def folder_of_package() -> Path:
 
 def other_folders() -> list[Path]:
     """Folders of other extensions with a package of the same name; hosts put every one on sys.path."""
-    found = {Path(entry).resolve() for entry in sys.path if (Path(entry) / PACKAGE).is_dir()}
+    # the package may be a link by itself
+    packages = [Path(entry) / PACKAGE for entry in sys.path]
+    found = {package.resolve().parent for package in packages if package.is_dir()}
     return sorted(found - {HERE})
 
 
