@@ -26,8 +26,8 @@ class NeoHost(BackendHost):
         tested="2.26, exo101 distribution 5692d2d",
         limits={
             Ability.INFOTEXT: (
-                "In Forge Neo 2.26 the web API's own `infotext` field fails before any script is asked; send the "
-                "settings as arguments there."
+                "In Forge Neo 2.26 the web API's own `infotext` field fails before any script is asked; send "
+                "the settings as arguments there."
             )
         },
     )
