@@ -13,7 +13,7 @@ from torch import Tensor
 from lib_layerdiffusion.hosts import weight_adapters
 from lib_layerdiffusion.hosts.backend import BackendHost
 from lib_layerdiffusion.hosts.base import Unet
-from lib_layerdiffusion.hosts.capabilities import Capabilities
+from lib_layerdiffusion.hosts.capabilities import Ability, Capabilities
 from lib_layerdiffusion.layer_patch import Patch
 
 
@@ -21,7 +21,16 @@ class NeoHost(BackendHost):
     """Implements `hosts.base.Host`."""
 
     name = "Forge Neo"
-    capabilities = Capabilities(webui="Forge Neo", tested="2.26, exo101 distribution 5692d2d")
+    capabilities = Capabilities(
+        webui="Forge Neo",
+        tested="2.26, exo101 distribution 5692d2d",
+        limits={
+            Ability.INFOTEXT: (
+                "In Forge Neo 2.26 the web API's own `infotext` field fails before any script is asked; send "
+                "the settings as arguments there."
+            )
+        },
+    )
 
     make_patcher = weight_adapters.loads_completely(ModelPatcher)
 
