@@ -40,7 +40,7 @@ def text_of(page: Page, name: str) -> str:
 
 
 def eventually(page: Page, read: Callable[[], Any], wanted: Any) -> None:
-    for _ in range(100):
+    for _ in range(200):
         if read() == wanted:
             break
         page.wait_for_timeout(50)

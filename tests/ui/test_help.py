@@ -189,6 +189,8 @@ def asked_for(page: Page) -> set[str]:
 
 @pytest.mark.ui
 def test_every_published_infotext_shows_in_the_panel(page: Page, subtests: pytest.Subtests) -> None:
+    # else the first answer cannot be waited for, as it would change nothing
+    element(page, "enabled").locator("input").check()
     for number, (block, (weights, prompts)) in enumerate(zip(BLOCKS, EXPECTED, strict=True)):
         method = next(one for one in METHODS if one.weights.name == weights)
         with subtests.test(str(number)):
