@@ -52,6 +52,8 @@ class Panel:
     watched: list[Any]
     say: Callable[..., Any]
     said: Any
+    method: Any
+    arranged: list[Any]
 
 
 def visible(method: Method) -> list[bool]:
@@ -119,12 +121,8 @@ def build(host: Host, latest: Latest, elem_id: Callable[[str], str]) -> Panel:
     # (in the queue: outside it, a toast finds no page)
     message.click(partial(_show_message, latest), show_progress="hidden")
     # nothing is cleared here: pasting settings fires this after the prompts were filled in
-    method.change(
-        lambda name: [gr.update(visible=is_shown) for is_shown in visible(_method(name))],
-        inputs=[method],
-        outputs=[row, *boxes, resize_mode, *prompts],
-        **QUIET,
-    )
+    arranged = [row, *boxes, resize_mode, *prompts]
+    method.change(_arrange, inputs=[method], outputs=arranged, **QUIET)
     for picture, flag in zip(pictures, given, strict=True):
         # in the page: the picture itself need not travel for this
         _mirror(picture, flag, "(picture) => Boolean(picture)")
@@ -133,7 +131,12 @@ def build(host: Host, latest: Latest, elem_id: Callable[[str], str]) -> Panel:
     for one in watched:
         one.change(say, inputs=watched, outputs=[said], **QUIET)
     controls = [enabled, method, weight, ending_step, *pictures, resize_mode, output_origin, *prompts]
-    return Panel(controls, _paste_fields(controls), sampler, checkpoint, watched, say, said)
+    fields = _paste_fields(controls)
+    return Panel(controls, fields, sampler, checkpoint, watched, say, said, method, arranged)
+
+
+def _arrange(name: str) -> list[Any]:
+    return [gr.update(visible=is_shown) for is_shown in visible(_method(name))]
 
 
 class Page:
@@ -164,7 +167,10 @@ class Page:
         ):
             for panel in self._panels.values():
                 _follow(component, panel.checkpoint)
-                Context.root_block.load(panel.say, inputs=panel.watched, outputs=[panel.said], **QUIET)
+                load = Context.root_block.load
+                load(panel.say, inputs=panel.watched, outputs=[panel.said], **QUIET)
+                # the user's saved default may be another method than the one that it was built for
+                load(_arrange, inputs=[panel.method], outputs=panel.arranged, **QUIET)
 
 
 def _show_message(latest: Latest) -> None:

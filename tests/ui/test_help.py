@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 
 from lib_layerdiffusion.methods import METHODS, Layer
 from miniature.host import MiniatureHost
+from miniature.script import load_script
 from tests.conftest import picture
 from tests.test_infotext import BLOCKS, EXPECTED
 from tests.ui.actions import (
@@ -28,7 +30,7 @@ from tests.ui.actions import (
 )
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 BLEND_TO_BACKGROUND = "(SDXL) From Foreground and Blending to Background"
 FROM_BACKGROUND = "(SDXL) From Background to Blending"
@@ -303,3 +305,27 @@ def test_picture_slots_are_named_groups(page: Page) -> None:
         group.wait_for()
         assert group.locator("input[type=file]").count() == 1
         assert group.get_by_role("button", name=f"Last result as {name.lower()}").is_visible()
+
+
+@pytest.mark.ui
+def test_a_saved_default_method_shows_its_controls(browser: Browser, models_dir: Path) -> None:
+    """Hosts put the user's saved defaults into the controls once the page is built."""
+    import gradio as gr
+
+    script = load_script(lambda: MiniatureHost(models_dir))
+    with gr.Blocks(analytics_enabled=False) as demo:
+        script.ui(False)[1].value = BLEND_TO_BACKGROUND
+        checkpoint = gr.Dropdown(["sdxl"], value="sdxl", elem_id="setting_sd_model_checkpoint")
+        script.callbacks["on_after_component"](checkpoint, elem_id="setting_sd_model_checkpoint")
+    _, url, _ = demo.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
+    page = browser.new_page(viewport={"width": 900, "height": 1000})
+    inside = (url, "data:", "blob:")
+    page.route("**/*", lambda r: r.continue_() if r.request.url.startswith(inside) else r.abort())
+    page.goto(url, wait_until="domcontentloaded")
+    page.locator("#setting_sd_model_checkpoint").wait_for()
+    if not element(page, "method").is_visible():
+        page.locator("#script_txt2img_layerdiffuse_enabled .label-wrap").first.click()
+    see_controls_of(page, BLEND_TO_BACKGROUND)
+    page.close()
+    demo.server.force_exit = True
+    demo.close()
