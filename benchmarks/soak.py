@@ -23,6 +23,7 @@ import torch
 from PIL import Image
 
 from lib_layerdiffusion import decoding
+from lib_layerdiffusion.errors import LayerDiffuseError
 from lib_layerdiffusion.methods import METHODS, SD15, SDXL, Method
 from lib_layerdiffusion.settings import SHORT
 from miniature.host import MiniatureHost
@@ -121,7 +122,7 @@ class Bench:
             arguments = {"method": method.label, **pictures, **changes}
         settings = {"prompt": "a cup", "steps": 2, "width": 64, "height": 64, **fields}
         p = Processing(webui, scripts=[self.script], script_args=[arguments], **settings)
-        decode, evaluate = decoding.decode_rgba, webui.original.shared.network.forward
+        decode = decoding.decode_rgba
         left = [1]
 
         def no_memory(*args: Any, **kwargs: Any) -> Any:
@@ -138,12 +139,11 @@ class Bench:
             elif fault == "sampling":
                 webui.original.shared.network.forward = broken
             webui.process_images(p)
-        except Exception:
+        except (RuntimeError, LayerDiffuseError):
             return False
         finally:
             decoding.decode_rgba = decode
             if fault == "sampling":
-                webui.original.shared.network.forward = evaluate
                 del webui.original.shared.network.forward
         return True
 

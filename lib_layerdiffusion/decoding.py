@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
@@ -21,8 +20,6 @@ from lib_layerdiffusion.models.transparency import TransparencyDecoder, Transpar
 from lib_layerdiffusion.networks import Build, Networks
 from lib_layerdiffusion.progress import check
 from lib_layerdiffusion.transparency import Votes, decode_rgba, encode_offset
-
-logger = logging.getLogger("layerdiffuse")
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ from typing import Any
 from lib_layerdiffusion import __version__
 from lib_layerdiffusion.hosts import symbols
 from lib_layerdiffusion.hosts.capabilities import Ability, Capabilities
-from lib_layerdiffusion.methods import WEIGHT_FILES
+from lib_layerdiffusion.methods import FOLDER, WEIGHT_FILES
 
 PACKAGES = (
     "torch",
@@ -35,8 +35,6 @@ SIGNS = {
     "ldm_patched/modules/model_management.py": ("classic", "reforge", "def unload_model_clones"),
 }
 """File of a host: its adapter if the file holds the text, or else the other one."""
-
-FOLDER = "layer_model"
 
 
 def report(adapter: str | None, models_dir: Path | None, webui: Path | None = None, problem: str = "") -> str:

@@ -81,6 +81,9 @@ def fetch(file: WeightFile, path: Path, source: Source, watch: Watch) -> None:
         raise
     except Exception as error:
         raise _failed(file, path, source, _cause(error)) from error
+    finally:
+        # what was said of waiting
+        watch.report("", None)
 
 
 def _cause(error: Exception) -> str:

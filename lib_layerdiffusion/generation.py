@@ -52,7 +52,6 @@ class Generation:
         self.settings.require_pictures()
         self._check_base_model(p)
         self._check_prompts(p)
-        self._networks.store.ensure(self.method.weights)
         self._check_weights(p)
         if self.method.decodes_alpha:
             self._codec.load_decoder()
@@ -139,12 +138,20 @@ class Generation:
     def _seen(self) -> None:
         self._unseen = False
 
-    def check_sampled(self) -> None:
-        """Raise GenerationFailed if the last sampling did without the UNet that was prepared for it."""
+    def check_sampled(self, latent: Tensor | None) -> None:
+        """Raise GenerationFailed if the last sampling did without the UNet that was prepared for it.
+
+        Also if its latent [4, h, w], None where there is none, holds NaN or infinity.
+        """
         if self._unseen and not self.host.interrupted():
             raise GenerationFailed(
                 "Another extension put its own model in the place of the one that LayerDiffuse had prepared. "
                 "Switch extensions that change the model off one by one to find it."
+            )
+        if latent is not None and not torch.isfinite(latent).all():
+            raise GenerationFailed(
+                "Sampling gave values that are not numbers (NaN), so there is no picture. Try another "
+                "sampler, a lower Weight, or start the WebUI with its full precision options."
             )
 
     def finish(self) -> None:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -165,15 +164,11 @@ class Hooks:
         method = state.generation.method
         frame = p.batch_index % method.frames
         try:
-            state.generation.check_sampled()
             latents = state.latents.get(p.iteration)
-            if latents is not None and not torch.isfinite(latents[p.batch_index : p.batch_index + 1]).all():
-                raise GenerationFailed(
-                    "Sampling gave values that are not numbers (NaN), so there is no picture. Try another "
-                    "sampler, a lower Weight, or start the WebUI with its full precision options."
-                )
+            latent = latents[p.batch_index] if latents is not None and p.batch_index < len(latents) else None
+            state.generation.check_sampled(latent)
             if method.decodes_alpha and frame == 0:
-                picture = self._decode(p, state, picture)
+                picture = self._decode(p, state, latent, picture)
             if method.frames > 1:
                 self.host.name_layer(picture, method.outputs[frame].value)
                 if not self.host.lists_in_infotext:
@@ -184,9 +179,8 @@ class Hooks:
         except Exception as error:
             return Undeliverable(self._problem(p, error, "decoding the transparency"))
 
-    def _decode(self, p: Job, state: JobState, picture: Image.Image) -> Image.Image:
-        latents = state.latents.get(p.iteration)
-        if latents is None or p.batch_index >= len(latents):
+    def _decode(self, p: Job, state: JobState, latent: Tensor | None, picture: Image.Image) -> Image.Image:
+        if latent is None:
             raise GenerationFailed(
                 "LayerDiffuse has no latent for this picture; another extension replaced the sampling. "
                 "Disable it and generate again."
@@ -196,7 +190,7 @@ class Hooks:
         finished = picture if mask is None or state.finishing is None else state.finishing.image
         finished_rgb = np.array(finished.convert("RGB"))
         decoded = state.decoded[p.batch_index] if p.batch_index < len(state.decoded) else finished_rgb
-        rgba, over_board = state.generation.decode(p, latents[p.batch_index], decoded, finished_rgb)
+        rgba, over_board = state.generation.decode(p, latent, decoded, finished_rgb)
         result, shown = Image.fromarray(rgba), Image.fromarray(over_board)
         if mask is not None and state.init_pictures is not None:
             result = state.init_pictures.keep_outside(result, mask)

@@ -261,6 +261,9 @@ WEIGHT_FILES: tuple[WeightFile, ...] = (
 )
 """All released files."""
 
+FOLDER = "layer_model"
+"""The folder of the weight files, in a WebUI's folder of all models."""
+
 DEFAULT_METHOD = next(m for m in METHODS if m.family is SDXL)
 
 

@@ -27,28 +27,23 @@ Build = Callable[[Mapping[str, Tensor]], Net]
 class Networks:
     """Every transparency encoder and decoder asked for, and the last sharing network.
 
-    Each belongs to one weight file. Families have files of their own, so one family's network never serves
-    another.
+    `store` has the weight files of the model folder that `use` was told. Each network belongs to one file.
+    Families have files of their own, so one family's network never serves another.
     """
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._store = WeightStore(host.models_dir() / FOLDER, watch=host)
+        self.store = WeightStore(host.models_dir() / FOLDER, watch=host)
         self._kept: dict[WeightFile, tuple[str, nn.Module, Resident]] = {}
         self._full_precision: set[WeightFile] = set()
         self._sharing: tuple[tuple[str, torch.dtype], AttentionSharing] | None = None
-
-    @property
-    def store(self) -> WeightStore:
-        """The weight files of the model folder that `use` was told."""
-        return self._store
 
     def use(self, options: Options) -> None:
         """Take the weight files from where the options say; a job calls it first."""
         folder = self._host.models_dir() / (options.model_folder or FOLDER)
         source = Source(options.download_source)
-        if (folder, source) != (self._store.folder, self._store.source):
-            self._store = WeightStore(folder, source, self._host)
+        if (folder, source) != (self.store.folder, self.store.source):
+            self.store = WeightStore(folder, source, self._host)
 
     def get(self, file: WeightFile, build: Build[Net]) -> Resident:
         """Return the host's handle of the network, loading the file if needed. Raises WeightsError."""

@@ -12,12 +12,11 @@ from torch import Tensor
 from lib_layerdiffusion import download, weight_layout
 from lib_layerdiffusion.download import HUB, Source
 from lib_layerdiffusion.errors import WeightsError, WrongWeights
+from lib_layerdiffusion.methods import FOLDER as FOLDER
 from lib_layerdiffusion.methods import WeightFile
 from lib_layerdiffusion.progress import NobodyWatches, Watch
 from lib_layerdiffusion.weight_layout import REPLACE, unreadable
 from lib_layerdiffusion.weight_records import Records, inspect
-
-FOLDER = "layer_model"
 
 T = TypeVar("T")
 

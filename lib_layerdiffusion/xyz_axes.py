@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lib_layerdiffusion.errors import BadSetting
 from lib_layerdiffusion.images import ResizeMode
 from lib_layerdiffusion.methods import METHODS, find_method
-from lib_layerdiffusion.options import PASSES, Options
+from lib_layerdiffusion.options import PASSES, PREFIX, Options
 from lib_layerdiffusion.settings import SHORT, TITLES, Settings
 
 VALUES = "layerdiffuse_axes"
@@ -51,10 +50,7 @@ def _as_argument(name: str) -> Callable[[Any], object]:
 
 
 def _passes(value: Any) -> int:
-    if str(value) not in map(str, PASSES):
-        known = ", ".join(map(str, PASSES))
-        raise BadSetting(f'Decode passes of LayerDiffuse is "{value}"; it must be one of {known}.')
-    return int(value)
+    return Options.read({f"{PREFIX}decode_passes": value}).decode_passes
 
 
 AXES: tuple[Axis, ...] = (

@@ -48,7 +48,7 @@ def answer_with(choose: Callable[[Mapping[str, Any]], tuple[WebUI, Any]]) -> Ans
             fields["init_images"] = [decoded(text) for text in request["init_images"]]
             fields["denoising_strength"] = request.get("denoising_strength", 0.75)
         p = Processing(webui, scripts=[script], script_args=arguments(request), **fields)
-        p.is_api = True  # type: ignore[attr-defined]
+        p.is_api = True
         script.handlers.host.settings = dict(request.get("override_settings", {}))
         try:
             result = webui.process_images(p)

@@ -85,6 +85,7 @@ class Processing:
     script_args: Sequence[Any] = ()
     extra_generation_params: dict[str, Any] = field(default_factory=dict)
     extra_result_images: list[Any] = field(default_factory=list)
+    is_api: bool = False
     comments: list[str] = field(default_factory=list)
     is_hr_pass: bool = False
     iteration: int = 0

@@ -109,7 +109,7 @@ class LayerDiffuse(scripts.Script):
 
 def start() -> None:
     """Connect the library with the host. Raises what keeps it from running."""
-    from lib_layerdiffusion import doctor, hooks, hosts, infotext, ui
+    from lib_layerdiffusion import hooks, hosts, infotext, ui
     from lib_layerdiffusion.xyz_axes import AXES
 
     host = hosts.detect()
@@ -119,9 +119,16 @@ def start() -> None:
     script_callbacks.on_ui_settings(host.add_settings)
     script_callbacks.on_before_ui(lambda: host.add_axes(AXES))
     script_callbacks.on_infotext_pasted(lambda text, params: infotext.complete(params))
-    script_callbacks.on_app_started(host.app_started)
+    script_callbacks.on_app_started(lambda demo, app: app_started(host, demo, app))
     script_callbacks.on_before_image_saved(host.before_image_saved)
     LayerDiffuse.handlers, LayerDiffuse.page = handlers, page
+
+
+def app_started(host: Any, demo: Any, app: Any) -> None:
+    """Host callback: page and API exist, and so does every module that the report looks for."""
+    from lib_layerdiffusion import doctor, hosts
+
+    host.app_started(demo, app)
     logger.info("%s", doctor.line(hosts.current()))
 
 

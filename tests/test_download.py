@@ -285,8 +285,9 @@ def test_interrupt_while_there_is_no_connection(
     monkeypatch.setattr(download, "WAITS", (60.0,))
     began = time.monotonic()
     with pytest.raises(Interrupted):
-        WeightStore(tmp_path, Source("http://127.0.0.1:9"), Watcher(after=1)).ensure(FILE)
+        WeightStore(tmp_path, Source("http://127.0.0.1:9"), watch := Watcher(after=1)).ensure(FILE)
     assert time.monotonic() - began < 5
+    assert [bool(text) for text, _ in watch.lines] == [True, False]
 
 
 def test_a_full_disk_is_noticed_before(

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from lib_layerdiffusion import generation
+from lib_layerdiffusion import generation, transparency
 from lib_layerdiffusion.errors import BadSetting
-from lib_layerdiffusion.options import OPTIONS, Options
+from lib_layerdiffusion.options import OPTIONS, PASSES, Options
 from miniature.host import MiniatureHost
 from miniature.script import load_script
 from miniature.webui import Processed, WebUI
@@ -25,6 +25,10 @@ def test_nothing_set_is_the_released_behaviour() -> None:
     assert Options.read({}) == Options.read({option.key: option.default for option in OPTIONS}) == Options()
     assert all(option.key.startswith("layerdiffuse_") for option in OPTIONS)
     assert len({option.label for option in OPTIONS}) == len(OPTIONS)
+
+
+def test_every_number_of_passes_has_its_orientations() -> None:
+    assert tuple(transparency.PASSES) == PASSES
 
 
 def test_every_setting_is_read(tmp_path: Path) -> None:

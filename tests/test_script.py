@@ -125,7 +125,7 @@ import logging, sys
 {logging}
 from tests.test_script import MiniatureHost, Path, load_script
 for _ in range(2):
-    load_script(lambda: MiniatureHost(Path()))
+    load_script(lambda: MiniatureHost(Path())).callbacks["on_app_started"](None, None)
 """
 
 

@@ -15,7 +15,6 @@ from torch import Tensor
 from lib_layerdiffusion.hosts.base import Unet
 from lib_layerdiffusion.hosts.capabilities import Capabilities
 from lib_layerdiffusion.hosts.ldm_patched import LdmPatchedHost
-from lib_layerdiffusion.layer_patch import Lora, Patch
 
 
 class ClassicHost(LdmPatchedHost):
@@ -35,14 +34,6 @@ class ClassicHost(LdmPatchedHost):
             if unet.is_clone(loaded.model):
                 return loaded.model.backup
         return {}
-
-    def weight_patches(self, patches: Mapping[str, Patch]) -> dict[str, Any]:
-        return {
-            name: ("lora", [patch.up, patch.down, None, None, None])
-            if isinstance(patch, Lora)
-            else ("diff", [patch.delta])
-            for name, patch in patches.items()
-        }
 
     def forget(self, loaded: Any) -> None:
         model_management.unload_model_clones(loaded.model)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lib_layerdiffusion.hosts.backend import BackendHost
 from lib_layerdiffusion.hosts.base import Unet
 from lib_layerdiffusion.hosts.capabilities import Capabilities
-from lib_layerdiffusion.layer_patch import Lora, Patch
+from lib_layerdiffusion.layer_patch import Patch
 
 
 class ForgeHost(BackendHost):
@@ -25,14 +25,6 @@ class ForgeHost(BackendHost):
 
     def unet_backups(self, unet: Unet) -> Mapping[str, Tensor]:
         return unet.model.lora_loader.backup
-
-    def weight_patches(self, patches: Mapping[str, Patch]) -> dict[str, Any]:
-        return {
-            name: ("lora", [patch.up, patch.down, None, None, None])
-            if isinstance(patch, Lora)
-            else ("diff", [patch.delta])
-            for name, patch in patches.items()
-        }
 
     def patch_weights(self, unet: Unet, identity: str, patches: Mapping[str, Patch], strength: float) -> int:
         # the host merges again only when name or strength change, so the name must tell the content

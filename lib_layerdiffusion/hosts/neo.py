@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from backend import memory_management
 from backend.patcher.base import ModelPatcher
 from backend.patcher.lora import weight_adapter
-from torch import Tensor
 
-from lib_layerdiffusion.hosts import weight_adapters
 from lib_layerdiffusion.hosts.backend import BackendHost
-from lib_layerdiffusion.hosts.base import Unet
 from lib_layerdiffusion.hosts.capabilities import Ability, Capabilities
-from lib_layerdiffusion.layer_patch import Patch
+from lib_layerdiffusion.hosts.weight_adapters import WeightAdapters, loads_completely
 
 
-class NeoHost(BackendHost):
+class NeoHost(WeightAdapters, BackendHost):
     """Implements `hosts.base.Host`."""
 
     name = "Forge Neo"
@@ -32,20 +25,5 @@ class NeoHost(BackendHost):
         },
     )
 
-    make_patcher = weight_adapters.loads_completely(ModelPatcher)
-
-    def unet_backups(self, unet: Unet) -> Mapping[str, Tensor]:
-        return weight_adapters.backups(unet)
-
-    def weight_patches(self, patches: Mapping[str, Patch]) -> dict[str, Any]:
-        return weight_adapters.forms(patches, weight_adapter.LoRAAdapter)
-
-    def patch_weights(self, unet: Unet, identity: str, patches: Mapping[str, Patch], strength: float) -> int:
-        before = unet.patches_uuid
-        matched = super().patch_weights(unet, identity, patches, strength)
-        weight_adapters.name_state(unet, before, identity, strength)
-        return matched
-
-    def forget(self, loaded: Any) -> None:
-        memory_management.current_loaded_models.remove(loaded)
-        loaded.model_unload()
+    make_patcher = loads_completely(ModelPatcher)
+    lora_adapter = weight_adapter.LoRAAdapter

@@ -131,7 +131,7 @@ def modules(adapter: str) -> dict[str, list[str]]:
     where: dict[str, list[str]] = {}
     for file in FILES[adapter]:
         names = _names(_tree(file))
-        if file == "webui":
+        if file in ("webui", "weight_adapters"):
             names["memory"] = memory
         for symbol in _used(file, names):
             where.setdefault(symbol, []).append(f"{file}.py")

@@ -23,7 +23,7 @@ from lib_layerdiffusion.hosts.base import Around, BaseModel, EncodePixels, Job, 
 from lib_layerdiffusion.hosts.capabilities import Capabilities
 from lib_layerdiffusion.hosts.forge_sampling import AwaitedCalls, StepModifier
 from lib_layerdiffusion.hosts.webui_page import WebUIPage
-from lib_layerdiffusion.layer_patch import Patch, Shape
+from lib_layerdiffusion.layer_patch import Lora, Patch, Shape
 
 MARK = "layerdiffuse"
 CALLS = "layerdiffuse_calls"
@@ -60,8 +60,13 @@ class WebuiHost(WebUIPage):
         raise NotImplementedError
 
     def weight_patches(self, patches: Mapping[str, Patch]) -> dict[str, Any]:
-        """Write weight patches down as the host's patcher takes them."""
-        raise NotImplementedError
+        """Write weight patches down as the host's patcher takes them: here as Forge always took them."""
+        return {
+            name: ("lora", [patch.up, patch.down, None, None, None])
+            if isinstance(patch, Lora)
+            else ("diff", [patch.delta])
+            for name, patch in patches.items()
+        }
 
     def computation_dtype(self, unet: Unet) -> torch.dtype:
         raise NotImplementedError

@@ -13,33 +13,42 @@ from typing import Any
 from torch import Tensor
 
 from lib_layerdiffusion.hosts.base import Unet
+from lib_layerdiffusion.hosts.webui import WebuiHost
 from lib_layerdiffusion.layer_patch import Lora, Patch
 
 EVERYTHING = 1e32
 """More memory than a device has: hosts write "load completely" as this many bytes."""
 
 
-def forms(patches: Mapping[str, Patch], lora_adapter: Callable[..., Any]) -> dict[str, Any]:
-    """Write patches down: a LoRA as an object of the host's, anything else as an offset that may widen."""
-    return {
-        name: lora_adapter(loaded_keys=set(), weights=(patch.up, patch.down, None, None, None, None))
-        if isinstance(patch, Lora)
-        else ("diff", (patch.delta, {"pad_weight": True}))
-        for name, patch in patches.items()
-    }
+class WeightAdapters(WebuiHost):
+    """Mix it in before the class of the host's package."""
 
+    lora_adapter: Callable[..., Any]
+    """The host's class of a LoRA."""
 
-def name_state(unet: Unet, before: uuid.UUID, identity: str, strength: float) -> None:
-    """Number the patches of `unet` by what they are, so that the same job does not merge them again.
+    def unet_backups(self, unet: Unet) -> Mapping[str, Tensor]:
+        # a patcher's clones share them
+        return {name: kept.weight for name, kept in unet.backup.items()}
 
-    `before` is the number it had before our patches, `identity` and `strength` tell what was added.
-    """
-    unet.patches_uuid = uuid.uuid5(before, f"{identity} {strength!r}")
+    def weight_patches(self, patches: Mapping[str, Patch]) -> dict[str, Any]:
+        return {
+            name: self.lora_adapter(loaded_keys=set(), weights=(patch.up, patch.down, None, None, None, None))
+            if isinstance(patch, Lora)
+            # it may widen the first convolution
+            else ("diff", (patch.delta, {"pad_weight": True}))
+            for name, patch in patches.items()
+        }
 
+    def patch_weights(self, unet: Unet, identity: str, patches: Mapping[str, Patch], strength: float) -> int:
+        before = unet.patches_uuid
+        matched = super().patch_weights(unet, identity, patches, strength)
+        # numbered by what they are, so that the same job does not merge them again
+        unet.patches_uuid = uuid.uuid5(before, f"{identity} {strength!r}")
+        return matched
 
-def backups(unet: Unet) -> dict[str, Tensor]:
-    """The model's own weights where merged ones are in their place; a patcher's clones share them."""
-    return {name: kept.weight for name, kept in unet.backup.items()}
+    def forget(self, loaded: Any) -> None:
+        self.memory.current_loaded_models.remove(loaded)
+        loaded.model_unload()
 
 
 def loads_completely(patcher_class: type) -> type:
