@@ -20,6 +20,7 @@ from lib_layerdiffusion.models.transparency import (
 LATENT_SCALE = 8
 """Pixels per latent position and side."""
 
+
 def _as_input(network: torch.nn.Module, x: Tensor) -> Tensor:
     parameter = next(network.parameters())
     return x.to(device=parameter.device, dtype=parameter.dtype)
