@@ -11,7 +11,8 @@ from torch import Tensor
 from lib_layerdiffusion.images import FloatImage, Uint8Image
 from lib_layerdiffusion.models.strips import StripDecoder
 from lib_layerdiffusion.models.transparency import TransparencyDecoder
-from lib_layerdiffusion.transparency import Votes, decode_rgba
+from lib_layerdiffusion.transparency import decode_rgba
+from lib_layerdiffusion.voting import Votes
 
 CACHED_STRIP = 1 << 20
 """Activations that stay in a processor's cache from one operation to the next."""

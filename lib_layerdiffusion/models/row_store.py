@@ -80,12 +80,17 @@ class _Memory:
 
     def __init__(self, free: list[Tensor], size: int, dtype: torch.dtype, device: torch.device) -> None:
         self._free = free
-        fitting = (n for n, tensor in enumerate(free) if (tensor.numel(), tensor.dtype) == (size, dtype))
-        found = next(fitting, None)
-        self.tensor = torch.empty(size, dtype=dtype, device=device) if found is None else free.pop(found)
+        # parts of a picture are of many sizes, but what is much too large is needed by a larger layer
+        fitting = [
+            (tensor.numel(), n)
+            for n, tensor in enumerate(free)
+            if size <= tensor.numel() < 2 * size and tensor.dtype == dtype
+        ]
+        self._whole = free.pop(min(fitting)[1]) if fitting else torch.empty(size, dtype=dtype, device=device)
+        self.tensor = self._whole[:size]
 
     def __del__(self) -> None:
-        self._free.append(self.tensor)
+        self._free.append(self._whole)
 
 
 class Rows:
