@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -38,6 +39,7 @@ class Generation:
         self._conditions: dict[tuple[str, Layer, int, int], Tensor] = {}
         self._signals: dict[tuple[int, int], dict[int, Tensor]] = {}
         self._shared: SharedAttention | None = None
+        self._release: Callable[[], None] | None = None
         self._unseen = False
         self._said: list[str] = []
         self._job: Job | None = None
@@ -112,6 +114,7 @@ class Generation:
         # a highres pass may sample with another checkpoint than the first
         self._check_base_model(p)
         self._check_weights(p)
+        self.finish()
         unet = host.clone(original)
         concat = None
         if self.method.family.injection is Injection.WEIGHT_PATCH:
@@ -120,7 +123,7 @@ class Generation:
                 concat = self._condition(p, height, width)
         else:
             self._share_attention(p, unet, height, width)
-        host.condition(p, unet, original, concat, settings.ending_step, self._seen)
+        self._release = host.condition(p, unet, original, concat, settings.ending_step, self._seen)
         self._unseen = True
         host.mark(unet)
         host.install(p, unet)
@@ -159,6 +162,9 @@ class Generation:
         if self._shared is not None:
             self._shared.release()
             self._shared = None
+        if self._release is not None:
+            self._release()
+            self._release = None
 
     def forget(self) -> None:
         """End the job: free what only it used, and the networks unless they are to be kept."""
@@ -172,7 +178,6 @@ class Generation:
             picture = torch.from_numpy(self._condition_rgb(layer, height, width)).permute(2, 0, 1)[None]
         network = self._networks.sharing(self.method, self.host.unet_dtype(p))
         signals = self._signals.setdefault((height, width), {})
-        self.finish()
         shared = SharedAttention(network, self.settings.weight, self._layer_prompts(p), picture, signals)
         self.host.keep_beside(unet, network, network.merged_values())
         self.host.around_calls(unet, UNIT_MODULES, shared.active)

@@ -11,6 +11,7 @@ import torch
 
 from lib_layerdiffusion.errors import UnsupportedMethod
 from lib_layerdiffusion.hosts.forge_sampling import AwaitedCalls, StepModifier
+from lib_layerdiffusion.hosts.own_weights import OwnWeights
 
 CONCAT = torch.ones(1, 4, 2, 2, dtype=torch.float64)
 
@@ -19,7 +20,11 @@ class Sampling:
     """Two patchers and a record of which one the host was asked to make ready."""
 
     def __init__(
-        self, sigma_end: float, concat: torch.Tensor | None = CONCAT, calls: AwaitedCalls | None = None
+        self,
+        sigma_end: float,
+        concat: torch.Tensor | None = CONCAT,
+        calls: AwaitedCalls | None = None,
+        own: OwnWeights | None = None,
     ) -> None:
         self.original = SimpleNamespace(model="original", model_options={"of": "original"})
         self.ours = SimpleNamespace(model="ours", model_options={"of": "ours"})
@@ -31,6 +36,7 @@ class Sampling:
             sigma_end=sigma_end,
             concat=concat,
             prepare=lambda patcher, x: self.prepared.append(patcher.model),
+            own_weights=lambda patcher, x: own,
             make_condition=lambda tensor: ("condition", tensor),
             seen=lambda: self.seen.append(True),
             calls=calls,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from ldm_patched.modules import model_management
 from ldm_patched.modules.model_patcher import ModelPatcher
 from modules import images
@@ -34,6 +35,14 @@ class ClassicHost(LdmPatchedHost):
             if unet.is_clone(loaded.model):
                 return loaded.model.backup
         return {}
+
+    def is_loaded(self, unet: Unet) -> bool:
+        return any(loaded.model is unet for loaded in model_management.current_loaded_models)
+
+    def merge(self, unet: Unet, name: str, own: Tensor) -> Tensor:
+        weight = own.to(torch.float32, copy=True)
+        merged: Tensor = unet.calculate_weight(unet.patches[name], weight, name).to(own.dtype)
+        return merged
 
     def forget(self, loaded: Any) -> None:
         model_management.unload_model_clones(loaded.model)
