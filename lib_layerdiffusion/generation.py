@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib_layerdiffusion import layer_patch, weights
+from lib_layerdiffusion import layer_patch
 from lib_layerdiffusion.attention_sharing import SharedAttention
 from lib_layerdiffusion.decoding import Codec
 from lib_layerdiffusion.errors import GenerationFailed, UnsupportedBaseModel, UnsupportedMethod, WrongWeights
@@ -21,7 +21,6 @@ from lib_layerdiffusion.networks import Networks
 from lib_layerdiffusion.options import Options
 from lib_layerdiffusion.settings import Settings
 from lib_layerdiffusion.transparency import LATENT_SCALE, Votes
-from lib_layerdiffusion.weight_layout import read_header
 
 logger = logging.getLogger("layerdiffuse")
 
@@ -93,12 +92,12 @@ class Generation:
         if self.method.family.injection is Injection.ATTENTION_SHARING:
             self._networks.sharing(self.method, self.host.unet_dtype(p))
             return
-        path = self._networks.store.ensure(self.method.weights)
+        file = self._networks.layer_file(self.method)
         layer_patch.check(
-            read_header(path).shapes,
+            file.shapes,
             self.host.unet_parameters(p),
             conditions=len(self.method.pictures),
-            filename=path.name,
+            filename=file.filename,
             base=self.host.base_model(p).title,
         )
 
@@ -130,12 +129,12 @@ class Generation:
         logger.info("%s: patched, weight %g", self.method.label, settings.weight)
 
     def _patch_weights(self, unet: Unet) -> None:
-        path = self._networks.store.path(self.method.weights)
-        patches = layer_patch.parse(weights.read(path))
-        matched = self.host.patch_weights(unet, weights.identity(path), patches, self.settings.weight)
-        if matched != len(patches):
+        file = self._networks.layer_file(self.method)
+        matched = self.host.patch_weights(unet, file.identity, file.patches, self.settings.weight)
+        if matched != len(file.patches):
             raise WrongWeights(
-                f"Only {matched} of the {len(patches)} patches in {path.name} found their place in the model."
+                f"Only {matched} of the {len(file.patches)} patches in {file.filename} found their place in "
+                "the model."
             )
 
     def _seen(self) -> None:

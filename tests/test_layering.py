@@ -36,7 +36,7 @@ ALLOWED = {
     "weights": ("download weight_layout weight_records progress methods errors", "torch safetensors"),
     "command": ("weights weight_layout download methods errors", ""),
     "__main__": ("command doctor", ""),
-    "networks": ("hosts.base options download weights models.* methods", "torch"),
+    "networks": ("hosts.base options download weights layer_patch models.* methods", "torch"),
     "decoding": (
         "networks transparency models.* memory progress hosts.base images methods errors",
         "torch numpy",
