@@ -122,7 +122,8 @@ class Patcher:
         if self.rule is not None:
             self.rule.seen()
         if self.rule is not None and float(sigma.max()) < self.rule.sigma_end:
-            self.rule.own = self.rule.own or self.shared.own_weights(self, self.rule.original)
+            if self.rule.own is None:
+                self.rule.own = self.shared.own_weights(self, self.rule.original)
             around = self.rule.own.in_place()
         else:
             if self.rule is not None and self.rule.concat is not None:
