@@ -2,11 +2,11 @@
 
     python -m benchmarks.startup [--rounds 11] [--host forge] [--diffusers FOLDER]
 
-Every round starts two interpreters that have loaded what every host has by then: torch, gradio and the packages
-that the host's own code imports. One loads the script file as hosts do, onto stubs of the host's modules; the
-other the two modules of diffusers that the decoder is written with elsewhere. Without FOLDER, where
-`pip install --target FOLDER diffusers` has put it, that part is left out. Times are those of the processor, which
-other work on the machine does not lengthen, and of the clock.
+Every round starts interpreters that have loaded what every host has by then: torch, gradio, and OpenCV and
+others that the host's own code imports. One loads the script file as hosts do, onto stubs of the host's
+modules; another the two modules of diffusers that the decoder is written with elsewhere. Without FOLDER,
+where `pip install --target FOLDER diffusers` has put it, that part is left out. Times are those of the
+processor, which other work on the machine hardly lengthens, and of the clock.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from benchmarks.report import Report, parse, parser
@@ -64,7 +63,10 @@ def touched(event: str, arguments: tuple[Any, ...]) -> str | None:
 
 
 def load_script(host: str, watched: list[str] | None = None) -> dict[str, Any]:
-    """Load the script as the host does; return seconds by the processor and by the clock, and modules added."""
+    """Load the script as the host does; return seconds by processor and clock, and the modules added.
+
+    `watched` gets what is touched meanwhile beside the code itself.
+    """
     from tests import host_records
 
     stubs = host_records.install(Stubs(), host)
@@ -112,9 +114,12 @@ def child(what: str, host: str, present: list[str]) -> None:
     """Run in an interpreter of its own: load, and print the figures."""
     for name in present:
         importlib.import_module(name)
-    # what a package made when it was imported is no part of what comes
-    loaded = load_diffusers() if what == "diffusers" else load_script(host)
-    print(json.dumps(loaded))
+    watched: list[str] = []
+    loaded = load_diffusers() if what == "diffusers" else load_script(host, watched)
+    import torch
+
+    accelerator = torch.cuda.is_initialized()
+    print(json.dumps({**loaded, "watched": watched, "accelerator": accelerator}))
 
 
 def run(
