@@ -34,7 +34,7 @@ class Generation:
         self.options = options
         self.method = settings.method
         self._networks = networks
-        self._codec = Codec(host, networks, settings.method.family, self._say)
+        self._codec = Codec(host, networks, settings.method.family, self._say, options.low_memory)
         self._conditions: dict[tuple[str, Layer, int, int], Tensor] = {}
         self._signals: dict[tuple[int, int], dict[int, Tensor]] = {}
         self._shared: SharedAttention | None = None

@@ -62,6 +62,12 @@ OPTIONS: tuple[Option, ...] = (
         infotext="layerdiffusion_decode_passes",
     ),
     Option(
+        "low_memory",
+        "Decode transparency in strips, with less GPU memory",
+        False,
+        info="the same picture, slower; without it this is done where memory runs out. A CPU always does",
+    ),
+    Option(
         "model_folder",
         "Folder of the weight files",
         "",
@@ -96,6 +102,7 @@ class Options:
     saved_suffix: str = ".png"
     saved_folder: Path | None = None
     decode_passes: int = 8
+    low_memory: bool = False
     model_folder: Path | None = None
     download_source: str = ""
     keep_networks: bool = True

@@ -171,6 +171,9 @@ class MiniatureHost:
         """Nothing to do."""
 
     # --- networks
+    def compute_device(self) -> torch.device:
+        return torch.device("cpu")
+
     def adopt(
         self, network: Network, full_precision: bool = False
     ) -> Callable[[int], AbstractContextManager[Network]]:

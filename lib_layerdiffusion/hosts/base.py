@@ -195,6 +195,10 @@ class Host(Watch, Protocol):
         ...
 
     # --- networks of our own
+    def compute_device(self) -> torch.device:
+        """Return the device that adopted networks compute on."""
+        ...
+
     def adopt(
         self, network: Network, full_precision: bool = False
     ) -> Callable[[int], AbstractContextManager[Network]]:

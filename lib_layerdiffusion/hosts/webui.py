@@ -298,10 +298,13 @@ class WebuiHost(KeepsOwnWeights, WebUIPage):
         forge_saving.before_image_saved(params, self.options())
 
     # --- networks of our own
+    def compute_device(self) -> torch.device:
+        return torch.device(self.memory.get_torch_device())
+
     def adopt(
         self, network: Network, full_precision: bool = False
     ) -> Callable[[int], AbstractContextManager[Network]]:
-        device, offload = self.memory.get_torch_device(), self.memory.unet_offload_device()
+        device, offload = self.compute_device(), self.memory.unet_offload_device()
         half = not full_precision and self.memory.should_use_fp16(device)
         dtype = torch.float16 if half else torch.float32
         patcher = self.make_patcher(
