@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lib_layerdiffusion import generation, voting
+from lib_layerdiffusion import voting, weights
 from lib_layerdiffusion.errors import BadSetting
 from lib_layerdiffusion.options import OPTIONS, PASSES, Options
 from lib_layerdiffusion.voting import Votes
@@ -111,13 +111,13 @@ def test_networks_are_kept_only_while_wanted(
     host: MiniatureHost, generate: Generate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built = []
-    build = generation.weights.build
+    build = weights.build
 
     def counting(path: Path, *args: Any, **kwargs: Any) -> Any:
         built.append(path.name)
         return build(path, *args, **kwargs)
 
-    monkeypatch.setattr(generation.weights, "build", counting)
+    monkeypatch.setattr(weights, "build", counting)
     generate(arguments())
     generate(arguments())
     assert len(built) == 1
