@@ -17,9 +17,9 @@ from lib_layerdiffusion.models.transparency import (
 from lib_layerdiffusion.voting import PLAIN, Decode, Votes, vote
 
 
-def _as_input(network: torch.nn.Module, x: Tensor) -> Tensor:
+def _as_input(network: torch.nn.Module, x: Tensor, device: torch.device | str | None = None) -> Tensor:
     parameter = next(network.parameters())
-    return x.to(device=parameter.device, dtype=parameter.dtype)
+    return x.to(device=device or parameter.device, dtype=parameter.dtype)
 
 
 def encode_offset(encoder: TransparencyEncoder, rgba: Uint8Image) -> Tensor:
@@ -60,7 +60,7 @@ def decode_rgba(
     latent [4, h, w] in VAE space, picture RGB uint8 [H, W, 3] of any size. Where H or W is no multiple of 64
     both are extended by their border inside, and the result is cut back. A latent of another size than the
     picture's (one that was pasted into a larger picture, say) cannot be aligned and counts as all zero.
-    `decode` computes what `decoder` does, in another way.
+    `decode` computes what `decoder` does, in another way; its inputs are where `votes` have the results kept.
     """
     height, width = picture.shape[:2]
     full_height, full_width = (-(-side // DECODER_MULTIPLE) * DECODER_MULTIPLE for side in (height, width))
@@ -69,6 +69,6 @@ def decode_rgba(
     pixel = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float() / 255
     pixel = _pad(pixel, full_height, full_width)
     latent = _pad(latent[None].float(), full_height // LATENT_SCALE, full_width // LATENT_SCALE)
-    pixel, latent = _as_input(decoder, pixel), _as_input(decoder, latent)
+    pixel, latent = (_as_input(decoder, x, votes.store) for x in (pixel, latent))
     alpha_rgb = vote(decode or decoder, pixel, latent, votes)[:, :height, :width]
     return alpha_rgb[[1, 2, 3, 0]].permute(1, 2, 0).cpu().numpy()

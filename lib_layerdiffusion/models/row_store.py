@@ -74,6 +74,10 @@ class RowStore:
             values = memory.tensor.view(shape)
         return Rows(values, memory, Statistics())
 
+    def keep(self, values: Tensor) -> Rows:
+        """Return rows of values [B, C, H, W] that were made as a whole."""
+        return Rows(values.to(self.device))
+
 
 class _Memory:
     """A flat tensor from a list of free ones, put back when nobody refers to this object any more."""
@@ -116,6 +120,10 @@ class Rows:
     def read(self, top: int, bottom: int, device: torch.device) -> Tensor:
         """Return the rows from `top` to before `bottom`; perhaps our own memory."""
         return self.values[:, :, top:bottom].to(device)
+
+    def copy(self) -> Tensor:
+        """Return all rows in memory of their own, where they are."""
+        return self.values.clone(memory_format=torch.contiguous_format)
 
     def write(self, top: int, rows: Tensor) -> None:
         """Put rows there, once each."""
