@@ -23,11 +23,11 @@ STRIP = 1 << 22
 WHOLE_VALUES, STORED_VALUES = 352, 224
 """Activations per pixel that exist at once in a pass: as a whole, and in strips beside the strips."""
 
-KEPT_VALUES = 2
-"""Keys and values of the widest attention, 2 * 256 for 16 x 16 pixels."""
+KEPT_VALUES, STRIP_COPIES = 8, 18
+"""Activations per pixel, and strips, that are on a device whose wide layers are stored elsewhere.
 
-STRIP_COPIES = 6
-"""A strip's inputs, joined, normalised, convolved, and what is added to it, twice as wide at most."""
+All of these are counted by `benchmarks.decode_memory`.
+"""
 
 
 @dataclass(frozen=True)

@@ -48,8 +48,11 @@ Decode = Callable[[Tensor, Tensor], Tensor]
 FIRST = 2
 """Passes over the whole picture before an adaptive decode knows where more are needed."""
 
-DISPUTED = 4 / 255
-"""Difference of the first passes, in alpha or in a colour that shows, from which on a place is disputed."""
+DISPUTED, SHARE = 4 / 255, 1 / 16
+"""Difference of the first passes, in alpha or in a colour that shows, and in how much of a block it counts."""
+
+PLAIN_TO_SEE = 32 / 255
+"""Difference that counts in a single pixel: a hair is no wider."""
 
 BLOCK = DECODER_MULTIPLE
 """Side of the squares that are disputed or not, in pixels: the decoder takes multiples of it."""
@@ -158,8 +161,9 @@ def disputed(one: Tensor, other: Tensor) -> NDArray[np.bool_]:
     difference = (one - other).abs_()
     shown = torch.maximum(one[0], other[0])
     worst = torch.maximum(difference[0], difference[1:].amax(0) * shown)
-    blocks = F.max_pool2d(worst[None].float(), BLOCK)[0]
-    return (blocks >= DISPUTED).cpu().numpy()
+    share = F.avg_pool2d((worst >= DISPUTED).float()[None], BLOCK)[0]
+    most = F.max_pool2d(worst.float()[None], BLOCK)[0]
+    return ((share >= SHARE) | (most >= PLAIN_TO_SEE)).cpu().numpy()
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def test_a_place_in_doubt_is_decoded_eight_times_with_what_surrounds_it() -> Non
 
 def test_places_far_apart_are_decoded_alone() -> None:
     # four of the six orientations that are left are turned by a quarter
-    eye, (pixel, latent) = Eye(0.05), scene((0, 5, 0, 5), (440, 510, 500, 510))
+    eye, (pixel, latent) = Eye(0.05), scene((0, 30, 0, 30), (440, 510, 500, 510))
     vote(eye, pixel, latent, ADAPTIVE)
     assert sorted(eye.sizes[2:]) == [(128, 128)] * 6 + [(128, 192)] * 4 + [(192, 128)] * 2
 
@@ -77,6 +77,13 @@ def test_much_doubt_takes_the_eight_passes_as_released() -> None:
     order = [*PASSES[2], *(o for o in ORIENTATIONS if o not in PASSES[2])]
     assert len(set(order)) == 8
     torch.testing.assert_close(result, vote(Eye(0.05), pixel, latent))
+
+
+@pytest.mark.parametrize(("noise", "passes"), [(0.03, 2), (0.14, 8)])
+def test_a_hair_is_in_doubt_where_the_difference_is_plain_to_see(noise: float, passes: int) -> None:
+    eye = Eye(noise)
+    vote(eye, *scene((20, 120, 77, 79)), ADAPTIVE)
+    assert len(eye.sizes) == passes
 
 
 def test_a_colour_that_nobody_sees_is_not_in_doubt() -> None:
