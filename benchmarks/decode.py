@@ -26,7 +26,7 @@ from lib_layerdiffusion.decode_ways import ways
 from lib_layerdiffusion.images import FloatImage, Uint8Image
 from lib_layerdiffusion.models import blocks
 from lib_layerdiffusion.models.transparency import TransparencyDecoder
-from lib_layerdiffusion.transparency import Votes
+from lib_layerdiffusion.voting import Votes
 
 MATRIX = 4096
 

@@ -11,16 +11,20 @@ from torch import Tensor
 from lib_layerdiffusion.images import FloatImage, Uint8Image
 from lib_layerdiffusion.models.strips import StripDecoder
 from lib_layerdiffusion.models.transparency import TransparencyDecoder
-from lib_layerdiffusion.transparency import Votes, decode_rgba
+from lib_layerdiffusion.transparency import decode_rgba
+from lib_layerdiffusion.voting import Votes
 
 CACHED_STRIP = 1 << 20
 """Activations that stay in a processor's cache from one operation to the next."""
 
-STRIP = 1 << 23
+STRIP = 1 << 22
 """Activations that keep an accelerator busy."""
 
 WHOLE_VALUES, STORED_VALUES = 352, 224
 """Activations per pixel that exist at once in a pass: as a whole, and in strips beside the strips."""
+
+KEPT_VALUES = 2
+"""Keys and values of the widest attention, 2 * 256 for 16 x 16 pixels."""
 
 STRIP_COPIES = 6
 """A strip's inputs, joined, normalised, convolved, and what is added to it, twice as wide at most."""
@@ -76,7 +80,7 @@ def ways(device: torch.device, height: int, width: int, votes: Votes, low_memory
         Way("in strips", in_strips + STRIP_COPIES * STRIP, single, STRIP),
         Way(
             "in strips and main memory",
-            pixels * 16 + STRIP_COPIES * STRIP,
+            pixels * KEPT_VALUES + STRIP_COPIES * STRIP,
             replace(single, store="cpu"),
             STRIP,
             "cpu",

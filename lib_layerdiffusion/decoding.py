@@ -20,7 +20,8 @@ from lib_layerdiffusion.methods import Family, WeightFile
 from lib_layerdiffusion.models.transparency import TransparencyDecoder, TransparencyEncoder
 from lib_layerdiffusion.networks import Networks
 from lib_layerdiffusion.progress import check
-from lib_layerdiffusion.transparency import Votes, encode_offset
+from lib_layerdiffusion.transparency import encode_offset
+from lib_layerdiffusion.voting import Votes
 
 T = TypeVar("T")
 

@@ -17,10 +17,11 @@ from lib_layerdiffusion.hosts.base import Host, Job, Unet
 from lib_layerdiffusion.images import FloatImage, Uint8Image, carry_edit, condition_rgb, preview, to_uint8
 from lib_layerdiffusion.methods import Injection, Layer
 from lib_layerdiffusion.models.attention_sharing import UNIT_MODULES
+from lib_layerdiffusion.models.transparency import LATENT_SCALE
 from lib_layerdiffusion.networks import Networks
 from lib_layerdiffusion.options import Options
 from lib_layerdiffusion.settings import Settings
-from lib_layerdiffusion.transparency import LATENT_SCALE, Votes
+from lib_layerdiffusion.voting import Votes
 
 logger = logging.getLogger("layerdiffuse")
 
@@ -227,7 +228,7 @@ class Generation:
         latent [4, h, w] in sampler space, `decoded` what the VAE made of it, `finished` the same after other
         extensions worked on it, RGB uint8 [H, W, 3]. They have no part in the transparency.
         """
-        votes = Votes(passes=self.options.decode_passes)
+        votes = Votes.of(self.options.decode_passes)
         rgba = self._codec.decode(self.host.to_vae(p, latent[None])[0], decoded, votes)
         result = to_uint8(rgba)
         edited = carry_edit(result, decoded, finished)

@@ -13,7 +13,7 @@ from lib_layerdiffusion.decode_ways import ways
 from lib_layerdiffusion.models import blocks
 from lib_layerdiffusion.models.strips import StripDecoder
 from lib_layerdiffusion.models.transparency import TransparencyDecoder
-from lib_layerdiffusion.transparency import MiddleOf, Votes, vote
+from lib_layerdiffusion.voting import MiddleOf, Votes, vote
 
 SIZES = [(64, 64), (128, 192), (320, 64)]
 TOLERANCE = 5e-5

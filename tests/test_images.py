@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import pictures
-from lib_layerdiffusion import images, transparency
+from lib_layerdiffusion import images, transparency, voting
 from lib_layerdiffusion.images import ResizeMode
 from lib_layerdiffusion.models.transparency import TransparencyDecoder
 from tests.conftest import picture
@@ -126,7 +126,7 @@ def decoder() -> TransparencyDecoder:
 def test_multiples_of_64_are_decoded_as_they_are(decoder: TransparencyDecoder) -> None:
     rgb, latent = picture(width=128, height=64)[..., :3], torch.randn(4, 8, 16)
     pixel = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None].float() / 255
-    alpha_rgb = transparency.vote(decoder, pixel, latent[None])
+    alpha_rgb = voting.vote(decoder, pixel, latent[None])
     rgba = transparency.decode_rgba(decoder, latent, rgb)
     np.testing.assert_array_equal(rgba, alpha_rgb[[1, 2, 3, 0]].permute(1, 2, 0).numpy())
 
@@ -154,6 +154,6 @@ def test_a_latent_of_another_picture_counts_as_zero(
 @torch.inference_mode()
 def test_vote_does_not_depend_on_the_orientation(decoder: TransparencyDecoder) -> None:
     pixel, latent = torch.rand(1, 3, 64, 128), torch.randn(1, 4, 8, 16)
-    straight = transparency.vote(decoder, pixel, latent)
-    turned = transparency.vote(decoder, pixel.rot90(1, (-2, -1)), latent.rot90(1, (-2, -1)))
+    straight = voting.vote(decoder, pixel, latent)
+    turned = voting.vote(decoder, pixel.rot90(1, (-2, -1)), latent.rot90(1, (-2, -1)))
     torch.testing.assert_close(turned.rot90(-1, (-2, -1)), straight, atol=1e-5, rtol=0)

@@ -37,9 +37,9 @@ ALLOWED = {
     "command": ("weights weight_layout download methods errors", ""),
     "__main__": ("command doctor", ""),
     "networks": ("hosts.base options download weights layer_patch models.* methods", "torch"),
-    "decode_ways": ("transparency models.* images", "torch"),
+    "decode_ways": ("transparency voting models.* images", "torch"),
     "decoding": (
-        "decode_ways networks transparency models.* memory progress hosts.base images methods errors",
+        "decode_ways networks transparency voting models.* memory progress hosts.base images methods errors",
         "torch numpy",
     ),
     "options": ("errors", ""),
@@ -50,12 +50,13 @@ ALLOWED = {
     "layer_patch": ("errors", "torch"),
     "models": ("models.*", "torch einops"),
     "models.*": ("models.*", "torch einops"),
-    "transparency": ("models.* images", "torch numpy"),
+    "voting": ("models.*", "torch numpy cv2"),
+    "transparency": ("voting models.* images", "torch numpy"),
     "attention_sharing": ("models.* errors", "torch"),
     "scenes": ("methods", ""),
     "generation": (
         "hosts.base methods settings options weights weight_layout networks decoding layer_patch "
-        "attention_sharing transparency models.* images errors",
+        "attention_sharing voting models.* images errors",
         "torch numpy",
     ),
     "hooks": (

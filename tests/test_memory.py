@@ -12,12 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
-from lib_layerdiffusion import decode_ways, decoding, memory, transparency
+from lib_layerdiffusion import decode_ways, decoding, memory, voting
 from lib_layerdiffusion.errors import GenerationFailed, Interrupted, OutOfMemory
 from lib_layerdiffusion.methods import SDXL
 from lib_layerdiffusion.models.strips import StripDecoder
 from lib_layerdiffusion.models.transparency import TransparencyDecoder, TransparencyEncoder
-from lib_layerdiffusion.transparency import PASSES, Votes
+from lib_layerdiffusion.voting import PASSES, Votes
 from miniature.host import MiniatureHost
 from miniature.script import load_script
 from miniature.webui import Processed, WebUI
@@ -81,8 +81,8 @@ def test_passes_in_one_batch_vote_alike(
         batches.append(len(pixel))
         return decoder(pixel, latent)
 
-    alone = transparency.vote(decoder, pixel, latent)
-    together = transparency.vote(decode, pixel, latent, Votes(at_once=at_once))
+    alone = voting.vote(decoder, pixel, latent)
+    together = voting.vote(decode, pixel, latent, Votes(at_once=at_once))
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
     assert sum(batches) == 8
     assert max(batches) == min(at_once, 8 if size[0] == size[1] else 4)
@@ -95,10 +95,10 @@ def test_fewer_passes(decoder: TransparencyDecoder, passes: int) -> None:
     pixel, latent = torch.rand(1, 3, 64, 64), torch.randn(1, 4, 8, 8)
     single = torch.stack(
         [
-            transparency._orient_back(
-                decoder(
-                    transparency._orient(pixel, *orientation), transparency._orient(latent, *orientation)
-                ).clamp(0, 1),
+            voting._orient_back(
+                decoder(voting._orient(pixel, *orientation), voting._orient(latent, *orientation)).clamp(
+                    0, 1
+                ),
                 *orientation,
             )[0]
             for orientation in PASSES[passes]
@@ -106,7 +106,7 @@ def test_fewer_passes(decoder: TransparencyDecoder, passes: int) -> None:
     ).numpy()
     expected = np.sort(single, axis=0)[3] if passes == 8 else np.median(single, axis=0)
     done: list[int] = []
-    result = transparency.vote(decoder, pixel, latent, Votes(passes, each=done.append))
+    result = voting.vote(decoder, pixel, latent, Votes(passes, each=done.append))
     np.testing.assert_allclose(result.numpy(), expected, atol=1e-6)
     assert done == list(range(1, passes + 1))
 

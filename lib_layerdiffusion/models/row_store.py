@@ -74,18 +74,27 @@ class RowStore:
             values = memory.tensor.view(shape)
         return Rows(values, memory, Statistics())
 
+    def keep(self, values: Tensor) -> Rows:
+        """Return rows of values [B, C, H, W] that were made as a whole."""
+        return Rows(values.to(self.device))
+
 
 class _Memory:
     """A flat tensor from a list of free ones, put back when nobody refers to this object any more."""
 
     def __init__(self, free: list[Tensor], size: int, dtype: torch.dtype, device: torch.device) -> None:
         self._free = free
-        fitting = (n for n, tensor in enumerate(free) if (tensor.numel(), tensor.dtype) == (size, dtype))
-        found = next(fitting, None)
-        self.tensor = torch.empty(size, dtype=dtype, device=device) if found is None else free.pop(found)
+        # parts of a picture are of many sizes, but what is much too large is needed by a larger layer
+        fitting = [
+            (tensor.numel(), n)
+            for n, tensor in enumerate(free)
+            if size <= tensor.numel() < 2 * size and tensor.dtype == dtype
+        ]
+        self._whole = free.pop(min(fitting)[1]) if fitting else torch.empty(size, dtype=dtype, device=device)
+        self.tensor = self._whole[:size]
 
     def __del__(self) -> None:
-        self._free.append(self.tensor)
+        self._free.append(self._whole)
 
 
 class Rows:
@@ -111,6 +120,10 @@ class Rows:
     def read(self, top: int, bottom: int, device: torch.device) -> Tensor:
         """Return the rows from `top` to before `bottom`; perhaps our own memory."""
         return self.values[:, :, top:bottom].to(device)
+
+    def copy(self) -> Tensor:
+        """Return all rows in memory of their own, where they are."""
+        return self.values.clone(memory_format=torch.contiguous_format)
 
     def write(self, top: int, rows: Tensor) -> None:
         """Put rows there, once each."""

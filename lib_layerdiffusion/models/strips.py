@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lib_layerdiffusion.models.blocks import AttentionBlock, ResnetBlock, activate, attend, is_tuned
+from lib_layerdiffusion.models.blocks import HEAD_DIM, AttentionBlock, ResnetBlock, activate, attend, is_tuned
 from lib_layerdiffusion.models.row_store import Rows, RowStore, Statistics, affine
 from lib_layerdiffusion.models.transparency import LATENT_LEVEL, TransparencyDecoder
 
@@ -42,20 +42,20 @@ class StripDecoder:
         self.store = RowStore(torch.device(store), channels_last)
 
     def __call__(self, pixel: Tensor, latent: Tensor) -> Tensor:
-        """pixel [B, 3, H, W], latent [B, 4, H/8, W/8], both on the decoder's device -> [B, 4, H, W]."""
-        decoder, device = self.decoder, pixel.device
+        """pixel [B, 3, H, W], latent [B, 4, H/8, W/8] on any device -> [B, 4, H, W] on the store's."""
+        decoder, device = self.decoder, next(self.decoder.parameters()).device
         x = self._convolve([Rows(pixel)], decoder.conv_in, device)
         skips = [x]
         for level, block in enumerate(cast(Iterable[Any], decoder.down_blocks)):
             if level == LATENT_LEVEL:
-                x = self._add(x, decoder.latent_conv_in(latent))
+                x = self._add(x, Rows(latent), decoder.latent_conv_in, device)
             for n in range(len(block.resnets)):
                 x = self._layer(block, n, [x], device)
                 skips.append(x)
             for downsample in block.downsamplers:
                 x = self._convolve([x], downsample.conv, device)
                 skips.append(x)
-        x = Rows(decoder.mid_block(x.read(0, x.height, device)))
+        x = self.store.keep(decoder.mid_block(x.read(0, x.height, device)))
         for block in cast(Iterable[Any], decoder.up_blocks):
             for n in range(len(block.resnets)):
                 x = self._layer(block, n, [x, skips.pop()], device)
@@ -63,7 +63,7 @@ class StripDecoder:
                 x = self._enlarge(x, upsample, device)
         result = self._convolve([x], decoder.conv_out, device, decoder.conv_norm_out)
         # its memory is used again
-        return result.read(0, result.height, device).clone(memory_format=torch.contiguous_format)
+        return result.copy()
 
     def _strips(self, height: int, values_per_row: int) -> Iterator[tuple[int, int]]:
         rows = max(2, self.values // values_per_row // 2 * 2)
@@ -73,11 +73,11 @@ class StripDecoder:
     def _is_small(self, parts: Sequence[Rows]) -> bool:
         return sum(part.values.numel() for part in parts) <= SMALL * self.values
 
-    def _add(self, x: Rows, other: Tensor) -> Rows:
+    def _add(self, x: Rows, other: Rows, project: nn.Module, device: torch.device) -> Rows:
         # the level before keeps its own as a skip
         result = self.store.take((x.batch, x.channels, x.height, x.width), x.values.dtype)
         for top, bottom in self._strips(x.height, x.row):
-            result.write(top, x.read(top, bottom, other.device) + other[:, :, top:bottom])
+            result.write(top, x.read(top, bottom, device) + project(other.read(top, bottom, device)))
         return result
 
     def _layer(self, block: Any, n: int, parts: Sequence[Rows], device: torch.device) -> Rows:
@@ -85,7 +85,7 @@ class StripDecoder:
         resnet = block.resnets[n]
         if self._is_small(parts):
             x = resnet(*(part.read(0, part.height, device) for part in parts))
-            return Rows(block.attentions[n](x) if block.attentions else x)
+            return self.store.keep(block.attentions[n](x) if block.attentions else x)
         result = self._resnet(resnet, parts, device)
         return self._attention(block.attentions[n], result, device) if block.attentions else result
 
@@ -126,8 +126,9 @@ class StripDecoder:
         return result
 
     def _enlarge(self, x: Rows, upsample: nn.Module, device: torch.device) -> Rows:
-        if self._is_small([x]):
-            return Rows(upsample(x.read(0, x.height, device)))
+        # four times as large afterwards
+        if self._is_small([x] * 4):
+            return self.store.keep(upsample(x.read(0, x.height, device)))
         shape = x.batch, x.channels, 2 * x.height, 2 * x.width
         result = self.store.take(shape, x.values.dtype)
         for top, bottom in self._strips(x.height, 4 * x.row):
@@ -138,19 +139,18 @@ class StripDecoder:
 
     def _attention(self, attention: AttentionBlock, x: Rows, device: torch.device) -> Rows:
         normalise = self._activation([x], attention.group_norm, device, active=False)
-        projected: list[list[Tensor]] = [[], [], []]
+        shape = x.batch, attention.heads, x.height * x.width, HEAD_DIM
+        k, v = (torch.empty(shape, dtype=x.values.dtype, device=device) for _ in range(2))
         for top, bottom in self._strips(x.height, x.row):
-            heads_of_strip = attention.project(normalise(x.read(top, bottom, device)))
-            for kept, heads in zip(projected, heads_of_strip, strict=True):
-                kept.append(heads)
-        q, k, v = (torch.cat(heads, dim=2) for heads in projected)
-        del projected
+            _, keys, values = attention.project(normalise(x.read(top, bottom, device)))
+            tokens = slice(top * x.width, bottom * x.width)
+            k[:, :, tokens], v[:, :, tokens] = keys, values
         result = x.renewed()
         rows = max(1, QUERIES // x.width)
         for top in range(0, x.height, rows):
             bottom = min(top + rows, x.height)
-            attended = attend(q[:, :, top * x.width : bottom * x.width], k, v)
             before = x.read(top, bottom, device)
+            attended = attend(attention.project(normalise(before))[0], k, v)
             result.write(top, before + attention.output(attended, bottom - top))
         return result
 

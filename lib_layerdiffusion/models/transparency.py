@@ -19,6 +19,9 @@ LATENT_LEVEL = 3
 DECODER_MULTIPLE = 2 ** (LEVELS - 1)
 """Height and width in pixels must be multiples of this: each level but the last halves them."""
 
+LATENT_SCALE = 8
+"""Pixels per latent position and side."""
+
 
 class TransparencyEncoder(nn.Sequential):
     """Nine 3x3 convolutions with SiLU between them: [B, 4, H, W] -> [B, 4, ceil(H/8), ceil(W/8)].
