@@ -49,7 +49,7 @@ def canvas(side: int, filled: float, seed: int) -> Uint8Image:
 
 
 def encoded(rgba: Uint8Image, encoder: TransparencyEncoder) -> tuple[Uint8Image, Tensor]:
-    """Return the picture that the autoencoder makes of RGBA, uint8 [H, W, 3], and its latent [4, H/8, W/8]."""
+    """Return what the autoencoder makes of RGBA, uint8 [H, W, 3], and its latent [4, H/8, W/8]."""
     vae = load_trained().vae
     mean, logvar = vae.moments(2 * torch.from_numpy(flatten_on_grey(rgba)).permute(2, 0, 1)[None] - 1)
     latent = add_offset(mean, logvar, encode_offset(encoder, rgba))
@@ -68,13 +68,9 @@ def main() -> None:
     parser = report.parser(__doc__, rounds=3)
     parser.add_argument("--size", type=int, default=512, help="side of the picture in pixels")
     options = report.parse(parser)
-    decoder, encoder = (
-        weights.build(LAYER_FILES / file.filename, build).eval().float()
-        for file, build in (
-            (SDXL.decoder, TransparencyDecoder.from_state_dict),
-            (SDXL.encoder, TransparencyEncoder.from_state_dict),
-        )
-    )
+    decoder = weights.build(LAYER_FILES / SDXL.decoder.filename, TransparencyDecoder.from_state_dict)
+    encoder = weights.build(LAYER_FILES / SDXL.encoder.filename, TransparencyEncoder.from_state_dict)
+    decoder, encoder = decoder.eval().float(), encoder.eval().float()
     decoder.to(options.device)
     table = report.Report("decode_passes", options.device, {"size": options.size})
     for seed, filled in enumerate(FILLED):

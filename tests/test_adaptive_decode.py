@@ -64,7 +64,7 @@ def test_a_place_in_doubt_is_decoded_eight_times_with_what_surrounds_it() -> Non
 
 def test_places_far_apart_are_decoded_alone() -> None:
     # four of the six orientations that are left are turned by a quarter
-    eye, (pixel, latent) = Eye(0.05), scene((0, 30, 0, 30), (440, 510, 500, 510))
+    eye, (pixel, latent) = Eye(0.05), scene((0, 30, 0, 30), (400, 510, 500, 510))
     vote(eye, pixel, latent, ADAPTIVE)
     assert sorted(eye.sizes[2:]) == [(128, 128)] * 6 + [(128, 192)] * 4 + [(192, 128)] * 2
 
