@@ -31,7 +31,7 @@ from miniature.trained import LAYER_FILES, SIDE, load_trained
 
 HELD_OUT = Path(__file__).parents[1] / "tests" / "held_out"
 PASSES = (8, "adaptive", 4, 2, 1)
-FILLED = (0.1, 0.3, 0.6)
+FILLED = (0.05, 0.1, 0.2, 0.4)
 """Share of the canvas's places with a picture, scene by scene."""
 
 

@@ -30,9 +30,11 @@ def decoder() -> TransparencyDecoder:
 
 
 @pytest.fixture(params=["tuned", "plain forms"])
-def forms(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Both what CPUs use and what every other device does."""
+def forms(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Both what CPUs use, of small pictures too, and what every other device does."""
     before = set(blocks.TUNED)
+    monkeypatch.setattr(blocks, "ORDER_PAYS", 0)
+    monkeypatch.setattr(blocks, "KERNEL_PAYS", 0)
     if request.param != "tuned":
         blocks.TUNED.clear()
     yield

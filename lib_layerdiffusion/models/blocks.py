@@ -89,6 +89,13 @@ def group_norm(channels: int) -> PictureNorm:
     return PictureNorm(GROUPS, channels, eps=1e-5)
 
 
+ORDER_PAYS = 256 * 256
+"""Pixels from which on another order is faster: for small pictures, rearranging the weights takes longer."""
+
+KERNEL_PAYS = 32 * 32
+"""Positions from which on one kernel for enlarging and convolving saves more than it takes to make."""
+
+
 def is_tuned(x: Tensor) -> bool:
     """True where the forms of `TUNED` are to be used."""
     return x.device.type in TUNED
@@ -96,7 +103,8 @@ def is_tuned(x: Tensor) -> bool:
 
 def in_best_order(x: Tensor) -> Tensor:
     """Return an activation with its values in the order that its device convolves fastest."""
-    return x.contiguous(memory_format=torch.channels_last) if is_tuned(x) else x
+    large = x.shape[2] * x.shape[3] >= ORDER_PAYS
+    return x.contiguous(memory_format=torch.channels_last) if is_tuned(x) and large else x
 
 
 def activate(x: Tensor) -> Tensor:
@@ -185,9 +193,9 @@ class Upsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not is_tuned(x):
+        if not is_tuned(x) or x.shape[2] * x.shape[3] < KERNEL_PAYS:
             return self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
-        kernel = in_best_order(enlarging_kernel(self.conv.weight))
+        kernel = enlarging_kernel(self.conv.weight).contiguous(memory_format=torch.channels_last)
         return F.conv_transpose2d(x, kernel, self.conv.bias, stride=2, padding=1)
 
 
