@@ -73,8 +73,8 @@ _SHORTER = {
 _DRAWN = (
     "red apple, green apple, pear, lemon, banana, watermelon, grapes, strawberry, cherries, pineapple, "
     "tomato, carrot, mushroom, croissant, hamburger, doughnut, birthday cake, honey pot, "
-    "wine glass, cocktail glass, beer mug, hot beverage, cat face, dog face, fox face, panda face, frog face, "
-    "penguin, owl, butterfly, rose, sunflower, cactus, christmas tree, full moon symbol, balloon, "
+    "wine glass, cocktail glass, beer mug, hot beverage, cat face, dog face, fox face, panda face, "
+    "frog face, penguin, owl, butterfly, rose, sunflower, cactus, christmas tree, full moon symbol, balloon, "
     "wrapped present, crown, gem stone, key, bell, fire, droplet, ghost, rocket, automobile, soccer ball, "
     "umbrella with rain drops, crystal ball, white medium star"
 )

@@ -1,8 +1,8 @@
 """Stage 2: transparency encoder and decoder over the frozen autoencoder (arXiv 2402.17113, section 3.1).
 
 The encoder's offset hides alpha and colour in the latent. Two things are asked of it: the autoencoder's own
-decoder must still give the picture (identity), and the transparency decoder must find the picture again, turned
-or mirrored in any of the eight ways of its vote.
+decoder must still give the picture (identity), and the transparency decoder must find alpha and colour
+again, turned or mirrored in any of the eight ways of its vote.
 """
 
 from __future__ import annotations
