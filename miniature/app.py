@@ -52,7 +52,7 @@ def build(trained: Trained) -> Any:
             with gr.Column():
                 prompt = gr.Textbox("red apple", label="Prompt", elem_id="txt2img_prompt")
                 with gr.Row():
-                    seed = gr.Number(1, label="Seed", precision=0)
+                    seed = gr.Number(1, label="Seed", precision=0, elem_id="txt2img_seed")
                     steps = gr.Slider(1, 50, STEPS, step=1, label="Steps")
                     guidance = gr.Slider(1, 10, GUIDANCE, step=0.5, label="CFG")
                     count = gr.Slider(1, 8, 1, step=1, label="Batch count")
@@ -67,7 +67,7 @@ def build(trained: Trained) -> Any:
             with gr.Column():
                 button = gr.Button("Generate", variant="primary", elem_id="generate")
                 gallery = gr.Gallery(label="Result", elem_id="result", columns=4, height=320, **PNG)
-                problem = gr.HTML()
+                problem = gr.HTML(elem_id="html_log_txt2img")
                 text = gr.Textbox(label="Infotext", elem_id="infotext", lines=4)
                 back = gr.Button("Set everything as this infotext says", elem_id="paste")
         fields = script.infotext_fields
