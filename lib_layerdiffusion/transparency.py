@@ -20,10 +20,6 @@ from lib_layerdiffusion.models.transparency import (
 LATENT_SCALE = 8
 """Pixels per latent position and side."""
 
-MEDIAN_CHUNK = 1 << 20
-"""Values combined at once; the whole stack would be as large as the decoder's working memory."""
-
-
 def _as_input(network: torch.nn.Module, x: Tensor) -> Tensor:
     parameter = next(network.parameters())
     return x.to(device=parameter.device, dtype=parameter.dtype)
@@ -100,7 +96,8 @@ def vote(decode: Decode, pixel: Tensor, latent: Tensor, votes: Votes = PLAIN) ->
     the two in the middle, since the lower of so few would take from the alpha.
     """
     waiting = list(PASSES[votes.passes])
-    results: list[Tensor] = []
+    middle = MiddleOf(votes.passes)
+    done = 0
     while waiting:
         first = waiting[0]
         alike = [o for o in waiting if o[1] % 2 == first[1] % 2 or pixel.shape[-2] == pixel.shape[-1]]
@@ -109,28 +106,41 @@ def vote(decode: Decode, pixel: Tensor, latent: Tensor, votes: Votes = PLAIN) ->
         decoded = decode(
             torch.cat([_orient(pixel, *o) for o in batch]), torch.cat([_orient(latent, *o) for o in batch])
         )
-        for orientation, result in zip(batch, decoded.clamp(0, 1), strict=True):
+        for orientation, result in zip(batch, decoded.clamp_(0, 1), strict=True):
             turned = _orient_back(result, *orientation)
             # contiguous: a turned view read in its own order is many times slower
-            results.append(turned.to(votes.store or turned.device).contiguous())
+            middle.add(turned.to(votes.store or turned.device).contiguous())
         del decoded, result, turned
-        votes.each(len(results))
-    return _combine(results)
+        done += len(batch)
+        votes.each(done)
+    return middle.value()
 
 
-def _combine(results: list[Tensor]) -> Tensor:
-    flat = [result.flatten() for result in results]
-    combined = torch.empty(flat[0].shape, dtype=torch.float32, device=flat[0].device)
-    for start in range(0, len(combined), MEDIAN_CHUNK):
-        # two dimensions: Apple's backend has no median along an axis of a five-dimensional stack
-        chunk = torch.stack([values[start : start + MEDIAN_CHUNK].float() for values in flat])
-        if len(flat) == len(ORIENTATIONS):
-            middle = chunk.median(dim=0).values
-        else:
-            ordered = chunk.sort(dim=0).values
-            middle = (ordered[(len(flat) - 1) // 2] + ordered[len(flat) // 2]) / 2
-        combined[start : start + MEDIAN_CHUNK] = middle
-    return combined.reshape(results[0].shape)
+class MiddleOf:
+    """The middle of `count` tensors of one shape, value by value, of which it holds only the lower half.
+
+    Eight are combined by their lower median, fewer by the mean of the two in the middle; see `vote`.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._kept = count // 2 if count == len(ORIENTATIONS) else count // 2 + 1
+        self._lowest: list[Tensor] = []
+
+    def add(self, values: Tensor) -> None:
+        """Take one more; its memory is ours from here on."""
+        spare: Tensor | None = None
+        for n, lower in enumerate(self._lowest):
+            lesser = torch.minimum(lower, values, out=spare)
+            values = torch.maximum(lower, values, out=values)
+            self._lowest[n], spare = lesser, lower
+        if len(self._lowest) < self._kept:
+            self._lowest.append(values)
+
+    def value(self) -> Tensor:
+        """Return the middle in float32, when `count` tensors have been added."""
+        lower, upper = self._lowest[(self.count - 1) // 2], self._lowest[-1]
+        return lower.float() if lower is upper else (lower.float() + upper.float()) / 2
 
 
 def _pad(x: Tensor, height: int, width: int) -> Tensor:

@@ -11,8 +11,22 @@ GROUPS = 4
 HEAD_DIM = 8
 
 
+SMALLEST_HEAD = 16
+"""Below this width a CPU's attention kernel is slower per value than with zeros in the missing places."""
+
+
 def group_norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(GROUPS, channels, eps=1e-5)
+
+
+def best_format(x: Tensor) -> torch.memory_format:
+    """Return the order of values in memory that the convolutions of a device are fastest in."""
+    return torch.channels_last if x.device.type == "cpu" else torch.contiguous_format
+
+
+def activate(x: Tensor) -> Tensor:
+    """SiLU of a tensor that nobody else uses; in its own memory where no gradient needs the old values."""
+    return F.silu(x, inplace=not torch.is_grad_enabled())
 
 
 class ResnetBlock(nn.Module):
@@ -26,10 +40,26 @@ class ResnetBlock(nn.Module):
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         self.conv_shortcut = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = self.conv2(F.silu(self.norm2(h)))
-        return h + (x if self.conv_shortcut is None else self.conv_shortcut(x))
+    def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
+        """`skip`: further channels of the input, joined here so that nobody holds the joined tensor on."""
+        if skip is not None:
+            x = torch.cat([x, skip], dim=1)
+        h = activate(self.norm1(x))
+        shortcut = x if self.conv_shortcut is None else self.conv_shortcut(x)
+        del x
+        h = activate(self.norm2(self.conv1(h)))
+        h = self.conv2(h)
+        return h + shortcut if torch.is_grad_enabled() else h.add_(shortcut)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q k^T / sqrt(HEAD_DIM)) v of [B, heads, N, HEAD_DIM], without the token by token matrix.
+
+    That would be 2 GB in float32 for 1024 pixels.
+    """
+    if q.device.type == "cpu":
+        q, k, v = (F.pad(values, (0, SMALLEST_HEAD - HEAD_DIM)) for values in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v, scale=HEAD_DIM**-0.5)[..., :HEAD_DIM]
 
 
 class AttentionBlock(nn.Module):
@@ -51,8 +81,7 @@ class AttentionBlock(nn.Module):
             rearrange(project(tokens), "b n (h d) -> b h n d", h=self.heads)
             for project in (self.to_q, self.to_k, self.to_v)
         )
-        # the fused kernels never hold the token by token matrix: 2 GB in float32 for 1024 pixels
-        attended = F.scaled_dot_product_attention(q, k, v)
+        attended = attend(q, k, v)
         tokens = self.to_out[0](rearrange(attended, "b h n d -> b n (h d)"))
         return x + rearrange(tokens, "b (h w) c -> b c h w", h=height)
 
@@ -76,7 +105,21 @@ class Upsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
+        if x.device.type != "cpu":
+            return self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
+        kernel = enlarging_kernel(self.conv.weight).contiguous(memory_format=best_format(x))
+        return F.conv_transpose2d(x, kernel, self.conv.bias, stride=2, padding=1)
+
+
+def enlarging_kernel(weight: Tensor) -> Tensor:
+    """Return the kernel [i, o, 4, 4] that does at once what enlarging and the kernel [o, i, 3, 3] do.
+
+    Doubled by nearest neighbour, the rows under a 3x3 kernel are two of the original, so four of its nine
+    products per output value are enough. For `conv_transpose2d` with stride 2 and padding 1.
+    """
+    kernel = F.pad(weight.flip(2, 3), (1, 1, 1, 1))
+    kernel = kernel[..., :-1, :] + kernel[..., 1:, :]
+    return (kernel[..., :-1] + kernel[..., 1:]).transpose(0, 1)
 
 
 class DownBlock(nn.Module):
@@ -125,7 +168,7 @@ class UpBlock(nn.Module):
     def forward(self, x: Tensor, skips: list[Tensor]) -> Tensor:
         """Take three entries from the end of `skips`."""
         for n, resnet in enumerate(self.resnets):
-            x = resnet(torch.cat([x, skips.pop()], dim=1))
+            x = resnet(x, skips.pop())
             if self.attentions:
                 x = self.attentions[n](x)
         for upsample in self.upsamplers:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lib_layerdiffusion.models.blocks import DownBlock, MidBlock, UpBlock, group_norm
+from lib_layerdiffusion.models.blocks import DownBlock, MidBlock, UpBlock, activate, best_format, group_norm
 
 DECODER_WIDTHS = (32, 32, 64, 128, 256, 512, 512)
 LEVELS = len(DECODER_WIDTHS)
@@ -76,7 +75,7 @@ class TransparencyDecoder(nn.Module):
         self.conv_out = nn.Conv2d(widths[0], 4, 3, padding=1)
 
     def forward(self, pixel: Tensor, latent: Tensor) -> Tensor:
-        x = self.conv_in(pixel)
+        x = self.conv_in(pixel.contiguous(memory_format=best_format(pixel)))
         skips = [x]
         for level, block in enumerate(self.down_blocks):
             if level == LATENT_LEVEL:
@@ -87,7 +86,7 @@ class TransparencyDecoder(nn.Module):
         x = self.mid_block(x)
         for block in self.up_blocks:
             x = block(x, skips)
-        return self.conv_out(F.silu(self.conv_norm_out(x)))
+        return self.conv_out(activate(self.conv_norm_out(x)))
 
     @classmethod
     def from_state_dict(cls, state_dict: Mapping[str, Tensor]) -> TransparencyDecoder:
