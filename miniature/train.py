@@ -45,10 +45,10 @@ def run(stage: str, folder: Path, emoji: Emoji, steps: int) -> None:
     elif stage == "export":
         export.export(folder, vae, trained.WEIGHTS)
     else:
-        pair = transparency.trained(folder)
-        made = scenes.latents(folder, emoji, vae, pair.encoder)
-        base = generator.trained(folder)
-        generator.train_patch(folder, generator.TASKS[stage], made, vae, base, pair.decoder, steps)
+        task, base = generator.TASKS[stage], generator.trained(folder)
+        pair = transparency.trained(folder) if task.is_transparent else None
+        made = scenes.latents(folder, emoji, vae, pair.encoder if pair else None)
+        generator.train_patch(folder, task, made, vae, base, pair.decoder if pair else None, steps)
 
 
 def main() -> int:

@@ -60,6 +60,10 @@ class Task:
     target: str
     prompts: str
 
+    @property
+    def is_transparent(self) -> bool:
+        return self.target == "adjusted"
+
 
 TASKS = {
     task.file: task
@@ -232,7 +236,7 @@ def sheet(
         pictures = (vae.decode(vae.process_out(result)) / 2 + 0.5).clamp(0, 1)
         shown = [getattr(latents, name)[numbers] for name in task.conditions]
         rows = [(vae.decode(z) / 2 + 0.5).clamp(0, 1) for z in shown] + [pictures]
-        if decoder is not None and task.target == "adjusted":
+        if decoder is not None:
             decoded = decoder(pictures, vae.process_out(result)).clamp(0, 1)
             rows.append(decoded[:, :1].expand(-1, 3, -1, -1))
         print(f"\n{prompts}", flush=True)
@@ -263,7 +267,7 @@ def train_patch(
     latents: Latents,
     vae: AutoencoderKL,
     generator: Generator,
-    decoder: TransparencyDecoder,
+    decoder: TransparencyDecoder | None,
     steps: int,
 ) -> Patch:
     torch.manual_seed(3)

@@ -82,6 +82,7 @@ def train(
             "optimizer": optimizer.state_dict(),
             "average": average,
             "step": step,
+            "done": step == plan.steps,
             "seconds": seconds,
             "history": history,
         }
@@ -130,9 +131,10 @@ class Untrained(Exception):
 def result(name: str, folder: Path, module: nn.Module) -> None:
     """Give a module the weights that a stage resulted in. Raises Untrained."""
     path = folder / f"{name}.pt"
-    if not path.exists():
-        raise Untrained(f"{path} is missing: run the stage {name} first.")
-    load(module, torch.load(path, weights_only=True)["average"])
+    state = torch.load(path, weights_only=True) if path.exists() else {"done": False}
+    if not state["done"]:
+        raise Untrained(f"{path} is missing or not finished: run the stage {name} first.")
+    load(module, state["average"])
 
 
 def load(module: nn.Module, values: Mapping[str, Tensor]) -> None:
