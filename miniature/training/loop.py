@@ -131,8 +131,8 @@ class Untrained(Exception):
 def result(name: str, folder: Path, module: nn.Module) -> None:
     """Give a module the weights that a stage resulted in. Raises Untrained."""
     path = folder / f"{name}.pt"
-    state = torch.load(path, weights_only=True) if path.exists() else {"done": False}
-    if not state["done"]:
+    state = torch.load(path, weights_only=True) if path.exists() else {}
+    if not state.get("done"):
         raise Untrained(f"{path} is missing or not finished: run the stage {name} first.")
     load(module, state["average"])
 
