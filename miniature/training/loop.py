@@ -97,6 +97,7 @@ def train(
         load(module, own)
 
     sums: dict[str, float] = {}
+    summed = 0
     saved = time.monotonic()
     bar = tqdm(range(first, plan.steps), plan.name, initial=first, total=plan.steps, mininterval=5)
     for step in bar:
@@ -109,12 +110,14 @@ def train(
         nn.utils.clip_grad_norm_(parameters, plan.clip)
         optimizer.step()
         _average(average, module, min(plan.average, (1 + step) / (10 + step)))
+        summed += 1
         for name, part in parts.items():
             sums[name] = sums.get(name, 0.0) + float(part.detach())
         if (step + 1) % 50 == 0:
-            history.append({"step": float(step + 1), **{name: value / 50 for name, value in sums.items()}})
-            bar.set_postfix({name: f"{value / 50:.4f}" for name, value in sums.items()}, refresh=False)
-            sums = {}
+            means = {name: value / summed for name, value in sums.items()}
+            history.append({"step": float(step + 1), **means})
+            bar.set_postfix({name: f"{value:.4f}" for name, value in means.items()}, refresh=False)
+            sums, summed = {}, 0
         if time.monotonic() - saved > plan.save_seconds:
             save(step + 1)
             saved = time.monotonic()
