@@ -25,7 +25,8 @@ from miniature.training.layers import glassy, glowing, over, premultiplied, put,
 from miniature.training.transparency import encoder_input
 
 SIDE = 128
-COUNT = 3000
+COUNT, TRANSPARENT = 3000, 1200
+"""Scenes in all, and those whose foreground is encoded with its transparency."""
 PLACE_SHARE = 0.75
 """Scenes with a place; the others have a pattern."""
 SEE_THROUGH = ("wine glass", "cocktail glass", "beer mug", "crystal ball", "droplet", "ghost")
@@ -59,7 +60,7 @@ def scene(emoji: Emoji, number: int) -> Scene:
 
 
 class Latents(NamedTuple):
-    """Of all scenes, in VAE space, [N, 4, 16, 16] each; `adjusted` is the foreground's with its offset."""
+    """Of all scenes, in VAE space, [N, 4, 16, 16] each; `adjusted` is the first foregrounds' with offset."""
 
     concepts: list[str]
     places: list[str]
@@ -90,7 +91,7 @@ def latents(
     if encoder is not None and not offsets.exists():
         made = [
             encoder(encoder_input(scene(emoji, number).foreground)[None])
-            for number in tqdm(range(COUNT), "offsets", mininterval=5)
+            for number in tqdm(range(TRANSPARENT), "offsets", mininterval=5)
         ]
         torch.save(torch.cat(made), offsets)
     state = torch.load(plain, weights_only=True)
@@ -98,5 +99,6 @@ def latents(
     foreground, background, blended, foreground_std, blended_std = state["latents"].unbind(1)
     adjusted = None
     if encoder is not None:
-        adjusted = foreground + foreground_std * torch.load(offsets, weights_only=True)
+        offset = torch.load(offsets, weights_only=True)
+        adjusted = foreground[: len(offset)] + foreground_std[: len(offset)] * offset
     return Latents(list(concepts), list(places), foreground, background, blended, blended_std, adjusted)
