@@ -3,7 +3,7 @@
 python -m miniature.train STAGE [--folder FOLDER] [--steps N]
 
 Stages, each of which needs the ones before it: autoencoder, transparency, base, then the six layer files in
-any order, then export. A stage that was broken off goes on where it was when it is started again.
+any order, decoder, then export. A stage that was broken off goes on where it was when it is started again.
 Checkpoints, loss curves and sample sheets are written into the folder.
 """
 
@@ -21,15 +21,16 @@ from miniature.training.emoji import DataError, Emoji, load
 from miniature.training.loop import Untrained
 
 STEPS = {
-    "autoencoder": 5000,
-    "transparency": 2500,
-    "base": 4000,
-    "layer_xl_transparent_attn": 1500,
-    "layer_xl_transparent_conv": 1200,
-    "layer_xl_bgble2fg": 1200,
-    "layer_xl_fg2ble": 1000,
-    "layer_xl_fgble2bg": 1000,
-    "layer_xl_bg2ble": 1000,
+    "autoencoder": 4000,
+    "transparency": 1050,
+    "base": 2200,
+    "layer_xl_transparent_attn": 700,
+    "layer_xl_transparent_conv": 800,
+    "layer_xl_fg2ble": 600,
+    "layer_xl_bg2ble": 800,
+    "layer_xl_fgble2bg": 800,
+    "layer_xl_bgble2fg": 900,
+    "decoder": 500,
 }
 
 
@@ -40,6 +41,8 @@ def run(stage: str, folder: Path, emoji: Emoji, steps: int) -> None:
     vae = autoencoder.trained(folder, emoji)
     if stage == "transparency":
         transparency.train(folder, emoji, steps, vae)
+    elif stage == "decoder":
+        transparency.train_decoder(folder, emoji, steps, vae)
     elif stage == "base":
         generator.train_base(folder, scenes.latents(folder, emoji, vae), vae, steps)
     elif stage == "export":

@@ -131,6 +131,11 @@ class Untrained(Exception):
     """Shown as it is: a stage that is needed has not been run."""
 
 
+def is_done(name: str, folder: Path) -> bool:
+    path = folder / f"{name}.pt"
+    return path.exists() and bool(torch.load(path, weights_only=True).get("done"))
+
+
 def result(name: str, folder: Path, module: nn.Module) -> None:
     """Give a module the weights that a stage resulted in. Raises Untrained."""
     path = folder / f"{name}.pt"

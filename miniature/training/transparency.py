@@ -61,15 +61,27 @@ def encoder_input(rgba: Uint8Image) -> Tensor:
     return torch.from_numpy(np.concatenate([alpha, pad_colour(rgba)], axis=2)).permute(2, 0, 1)
 
 
-def train(folder: Path, emoji: Emoji, steps: int, vae: AutoencoderKL) -> Pair:
+def train(folder: Path, emoji: Emoji, steps: int, vae: AutoencoderKL) -> None:
     torch.manual_seed(1)
+    _train(loop.Plan("transparency", steps, 1e-3), SMALL, folder, emoji, vae, Pair())
+
+
+def train_decoder(folder: Path, emoji: Emoji, steps: int, vae: AutoencoderKL) -> None:
+    """Go on with the decoder alone at full size: layer files depend on the encoder, not on it."""
     pair = Pair()
+    loop.result("transparency", folder, pair)
+    pair.encoder.requires_grad_(False)
+    _train(loop.Plan("decoder", steps, 5e-4, warmup=20), LARGE, folder, emoji, vae, pair)
+
+
+def _train(
+    plan: loop.Plan, at_first: tuple[int, int], folder: Path, emoji: Emoji, vae: AutoencoderKL, pair: Pair
+) -> None:
     training, held_out = emoji.train(), emoji.held_out()
-    plan = loop.Plan("transparency", steps, 1e-3)
 
     def loss(step: int) -> dict[str, Tensor]:
         rng = loop.rng(plan.name, step)
-        count, side = SMALL if step < 0.8 * steps else LARGE
+        count, side = at_first if step < 0.8 * plan.steps else LARGE
         drawn = [sample(training, rng, side) for _ in range(count)]
         target = torch.stack([encoder_input(rgba) for rgba, _ in drawn])
         pixels = 2 * to_tensor([flatten_on_grey(rgba) for rgba, _ in drawn]) - 1
@@ -118,10 +130,12 @@ def train(folder: Path, emoji: Emoji, steps: int, vae: AutoencoderKL) -> Pair:
         write_sheet(path, [*rows, *colours, pixel])
 
     loop.train(plan, folder, pair, loss, sheet)
-    return pair
 
 
 def trained(folder: Path) -> Pair:
+    """The encoder of the stage transparency, the decoder of the stage decoder if that has been run."""
     pair = Pair().eval().requires_grad_(False)
     loop.result("transparency", folder, pair)
+    if loop.is_done("decoder", folder):
+        loop.result("decoder", folder, pair)
     return pair
