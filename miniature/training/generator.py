@@ -32,10 +32,10 @@ EMPTY_SHARE = 0.1
 """Prompts left out, for the guidance between a prompt and none."""
 MOST_WEIGHT = 5.0
 """Bound of a noise level's weight, signal over noise: Hang et al. (2023), min-SNR."""
-RANK = 16
+RANK = 32
 QKV = re.compile(r"\.to_[qkv]\.")
-ATTENTION = re.compile(r"attn[12]\.(to_[qkv]|to_out\.0)\.weight$")
 EMBEDDINGS = re.compile(r"^(time_embed|label_emb)\.")
+EMBEDDED = re.compile(r"\.emb_layers\.")
 TRANSFORMER = re.compile(r"\.(transformer_blocks\.|proj_in|proj_out|1\.norm\.)")
 
 Predict = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -90,11 +90,11 @@ class Patch(nn.Module):
         for name, weight in unet.named_parameters():
             key = name.replace(".", "/")
             if task.file.endswith("attn"):
-                if ATTENTION.search(name):
+                # not attention alone: the finest level has none, and seven blocks are too few
+                if weight.ndim > 1 and not (EMBEDDINGS.search(name) or EMBEDDED.search(name)):
+                    down = torch.randn(RANK, *weight.shape[1:]) / weight[0].numel() ** 0.5
                     self.parts[f"{key}::lora::0"] = torch.zeros(weight.shape[0], RANK)
-                    self.parts[f"{key}::lora::1"] = (
-                        torch.randn(RANK, weight.shape[1]) / weight.shape[1] ** 0.5
-                    )
+                    self.parts[f"{key}::lora::1"] = down
             elif self._offset(name, task):
                 channels = LATENT_CHANNELS * (1 + len(task.conditions))
                 first = PREFIX + name == FIRST_CONVOLUTION
@@ -113,7 +113,8 @@ class Patch(nn.Module):
         for name, parameter in unet.named_parameters():
             key, weight = name.replace(".", "/"), parameter.data
             if f"{key}::lora::0" in self.parts:
-                merged[name] = weight + self.parts[f"{key}::lora::0"] @ self.parts[f"{key}::lora::1"]
+                up, down = self.parts[f"{key}::lora::0"], self.parts[f"{key}::lora::1"]
+                merged[name] = weight + (up @ down.flatten(1)).reshape(weight.shape)
             elif f"{key}::diff::0" in self.parts:
                 delta = self.parts[f"{key}::diff::0"]
                 if delta.shape != weight.shape:
@@ -273,7 +274,7 @@ def train_patch(
     torch.manual_seed(3)
     text = generator.text
     patch = Patch(generator.unet, task)
-    plan = loop.Plan(task.file, steps, 3e-3 if task.file.endswith("attn") else 1e-3, average=0.995)
+    plan = loop.Plan(task.file, steps, 2e-3 if task.file.endswith("attn") else 1e-3, average=0.995)
     loss = losses(plan, task, latents, vae, text, patch.predict, train_text=False)
     loop.train(plan, folder, patch, loss, sheet(task, latents, vae, text, patch.predict, decoder))
     return patch
