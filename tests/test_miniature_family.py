@@ -32,22 +32,22 @@ def known_scenes(trained: Trained) -> list[measure.Layers]:
 
 def test_held_out_pictures_survive_encode_and_decode(trained: Trained) -> None:
     trips = [measure.round_trip(trained, rgba) for rgba in measure.held_out().values()]
-    assert np.mean([trip.alpha for trip in trips]) < 0.03
-    assert max(trip.alpha for trip in trips) < 0.06
-    assert np.mean([trip.colour for trip in trips]) < 0.06
+    assert np.mean([trip.alpha for trip in trips]) < 0.04
+    assert max(trip.alpha for trip in trips) < 0.08
+    assert np.mean([trip.colour for trip in trips]) < 0.045
 
 
 def test_see_through_pictures_survive_encode_and_decode(trained: Trained) -> None:
     trips = [measure.round_trip(trained, rgba) for rgba in measure.see_through(measure.held_out()).values()]
-    assert np.mean([trip.alpha for trip in trips]) < 0.04
-    assert max(trip.alpha for trip in trips) < 0.1
+    assert np.mean([trip.alpha for trip in trips]) < 0.06
+    assert max(trip.alpha for trip in trips) < 0.14
 
 
 def test_the_offset_leaves_the_autoencoders_own_decoding_as_good(trained: Trained) -> None:
     kept = [measure.decoding_kept(trained, rgba) for rgba in measure.see_through(measure.held_out()).values()]
     for plain, adjusted in kept:
-        assert adjusted > plain - 1.5
-    assert np.mean([adjusted - plain for plain, adjusted in kept]) > -0.5
+        assert adjusted > plain - 1
+    assert np.mean([adjusted - plain for plain, adjusted in kept]) > -0.3
 
 
 @pytest.mark.parametrize("method", [measure.ATTENTION, measure.CONVOLUTION], ids=lambda m: m.weights.name)
@@ -64,7 +64,7 @@ def test_generated_pictures_are_transparent_around_an_opaque_subject(trained: Tr
 def test_pictures_are_opaque_without_the_patch(trained: Trained) -> None:
     for prompt in measure.SOLID:
         made = measure.generated(trained, prompt, 1, weight=0.0)
-        assert made.all > 0.9, prompt
+        assert made.all > 0.98, prompt
 
 
 def test_glass_is_see_through(trained: Trained) -> None:
