@@ -1,29 +1,34 @@
-"""Time of one UNet evaluation with three layers sharing attention, against plain procedures.
+"""Time of one UNet evaluation with layers sharing attention, against plain procedures.
 
-    python -m benchmarks.joint_step [--size 256] [--rounds 7] [--device cpu] [--dtype float32] [--miniature]
+    python -m benchmarks.joint_step [--frames 3] [--size 256] [--rounds 7] [--device cpu] [--dtype float32]
 
-In every round, one after the other: (ours) three frames with attention sharing, (a) three plain samples,
-(b) the same arithmetic with each unit's merged weights formed anew at every call. Printed are the medians of
-the per-round ratios with their range. The UNet has SD1.5's sizes and random weights.
+In every round one after the other: ours, the frames with attention sharing; as many plain samples; and the
+plain procedure for sharing, which forms each unit's merged weights anew at every call and every product of
+the part across frames by itself. The UNet has SD1.5's sizes and random weights. Beside the times is the
+arithmetic: what of ours plain samples have not is the part across frames, and nothing else.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.report import Report, paired, parse, parser, peak_memory, seconds
 from lib_layerdiffusion.attention_sharing import SharedAttention
 from lib_layerdiffusion.models.attention_sharing import (
+    HEADS,
     PROJECTIONS,
     UNIT_MODULES,
     AttentionSharing,
+    Folded,
+    Merged,
     Projections,
     SharingUnit,
 )
@@ -39,13 +44,26 @@ SD15 = UNetConfig(
     num_head_channels=None,
     use_linear_projection=False,
 )
-FRAMES = 3
 
 
 class MergingAtEveryCall(SharingUnit):
-    """The plain procedure: weight + up @ down for every projection, each time the attention runs."""
+    """The plain procedure: weight + up @ down for every projection, each time the attention runs.
 
-    def merge(self, attention: Any, like: Tensor, strength: float) -> list[Projections]:
+    The part across frames is written as the files have it.
+    """
+
+    def merge(self, attention: Any, like: Tensor, strength: float) -> Merged:
+        return Merged(self.projections(attention), Folded(like, like))
+
+    def _across_frames(self, x: Tensor, folded: Folded) -> Tensor:
+        y = self.temporal_i(self.temporal_n(x))
+        layers = (self.temporal_q, self.temporal_k, self.temporal_v)
+        q, k, v = (rearrange(layer(y), "b f n (h d) -> b n h f d", h=HEADS) for layer in layers)
+        scores = (q @ k.transpose(-1, -2)) * q.shape[-1] ** -0.5
+        result: Tensor = self.temporal_o(rearrange(scores.softmax(-1) @ v, "b n h f d -> b f n (h d)"))
+        return result
+
+    def projections(self, attention: Any) -> list[Projections]:
         layers = {"q": attention.to_q, "k": attention.to_k, "v": attention.to_v, "out": attention.to_out[0]}
 
         def merged(name: str, frame: int) -> Tensor:
@@ -76,59 +94,54 @@ def random_tensors(shapes: dict[str, tuple[int, ...]], device: str, dtype: torch
     return {key: draw(key, shape) for key, shape in shapes.items()}
 
 
-def build(config: UNetConfig, rank: int, device: str, dtype: torch.dtype) -> tuple[UNet, AttentionSharing]:
+def build(
+    config: UNetConfig, rank: int, frames: int, device: str, dtype: torch.dtype
+) -> tuple[UNet, AttentionSharing]:
     shapes = shapes_of(lambda: UNet(config))
     with torch.device("meta"):
         unet = UNet(config)
     unet.load_state_dict(random_tensors(shapes, device, dtype), assign=True)
-    tensors = random_tensors(sharing_shapes(shapes, FRAMES, False, rank), device, dtype)
-    return unet.eval(), AttentionSharing.from_state_dict(tensors, FRAMES, control=False).eval()
+    tensors = random_tensors(sharing_shapes(shapes, frames, False, rank), device, dtype)
+    return unet.eval(), AttentionSharing.from_state_dict(tensors, frames, control=False).eval()
 
 
-def seconds(run: Callable[[], object], device: str) -> float:
-    if device != "cpu":
-        torch.cuda.synchronize()
-    begin = time.perf_counter()
-    run()
-    if device != "cpu":
-        torch.cuda.synchronize()
-    return time.perf_counter() - begin
-
-
-def spread(ratios: list[float]) -> str:
-    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+def teraflop(run: Callable[[], object]) -> float:
+    """Count the arithmetic of products and convolutions, 2 for a multiplication and an addition."""
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops() / 1e12
 
 
 @torch.inference_mode()
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--size", type=int, default=256, help="side of the picture in pixels")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--miniature", action="store_true", help="a small network, to try the benchmark out")
-    options = parser.parse_args()
-    dtype, side = getattr(torch, options.dtype), options.size // 8
-    config, rank = (SD15_MINIATURE, 8) if options.miniature else (SD15, 256)
-    unet, network = build(config, rank, options.device, dtype)
-    modules: list[nn.Module] = [unet.get_submodule(name) for name in UNIT_MODULES]
-    x = torch.randn(FRAMES, 4, side, side, device=options.device, dtype=dtype)
-    timesteps = torch.full((FRAMES,), 500.0, device=options.device)
-    context = torch.randn(FRAMES, 77, config.context_dim, device=options.device, dtype=dtype)
+    made = parser(__doc__)
+    made.add_argument("--frames", type=int, default=3, choices=(1, 2, 3))
+    made.add_argument("--size", type=int, default=256, help="side of the picture in pixels")
+    made.add_argument("--dtype", default="float32")
+    made.add_argument("--miniature", action="store_true", help="a small network, to try the benchmark out")
+    chosen = parse(made)
+    dtype, side, frames, device = getattr(torch, chosen.dtype), chosen.size // 8, chosen.frames, chosen.device
+    settings = {"frames": frames, "size": chosen.size, "dtype": chosen.dtype}
+    name = "joint_step" if frames == 3 else f"joint_step_{frames}"
+    report = Report(name, device, settings)
+    config, rank = (SD15_MINIATURE, 8) if chosen.miniature else (SD15, 256)
+    unet, network = build(config, rank, frames, device, dtype)
+    modules: list[nn.Module] = [unet.get_submodule(module) for module in UNIT_MODULES]
+    x = torch.randn(frames, 4, side, side, device=device, dtype=dtype)
+    timesteps = torch.full((frames,), 500.0, device=device)
+    context = torch.randn(frames, 77, config.context_dim, device=device, dtype=dtype)
 
     def plain() -> Tensor:
         result: Tensor = unet(x, timesteps, context)
         return result
 
     def step(shared: SharedAttention) -> Tensor:
-        with shared.active(modules, [0], FRAMES):
+        with shared.active(modules, [0], frames):
             return plain()
 
     ours = SharedAttention(network, 1.0, [], None, {})
     naive = SharedAttention(network, 1.0, [], None, {})
-    naive._projections = Forgetful()
+    naive._merged = Forgetful()
 
     def at_every_call() -> Tensor:
         for unit in network.units:
@@ -139,17 +152,37 @@ def main() -> None:
             for unit in network.units:
                 unit.__class__ = SharingUnit
 
-    first = seconds(lambda: step(ours), options.device)
+    with peak_memory(device) as first_peak:
+        first = seconds(lambda: step(ours), device)
     difference = (step(ours) - at_every_call()).abs().max() / plain().abs().max()
-    rows = []
-    for _ in range(options.rounds):
-        runs = (lambda: step(ours), plain, at_every_call)
-        rows.append([seconds(run, options.device) for run in runs])
-    to_plain, to_naive = ([row[0] / row[n] for row in rows] for n in (1, 2))
-    print(f"ours, first call with merging: {first:.3f} s; then {statistics.median(r[0] for r in rows):.3f} s")
-    print(f"ours / three plain samples: {spread(to_plain)}")
-    print(f"ours / merging at every call: {spread(to_naive)}")
-    print(f"largest difference of the two, relative: {float(difference):.1e}")
+    arithmetic = {
+        "plain": teraflop(plain),
+        "ours": teraflop(lambda: step(ours)),
+        "naive": teraflop(at_every_call),
+    }
+    report.figure(
+        "arithmetic in TFLOP",
+        plain_samples=arithmetic["plain"],
+        ours=arithmetic["ours"],
+        merging_at_every_call=arithmetic["naive"],
+        ours_by_plain=arithmetic["ours"] / arithmetic["plain"],
+    )
+    times = paired(
+        chosen.rounds, {"ours": lambda: step(ours), "plain": plain, "naive": at_every_call}, device
+    )
+    median = {name: statistics.median(taken) for name, taken in times.items()}
+    report.compare(
+        f"ours against {frames} plain samples",
+        times["ours"],
+        times["plain"],
+        ours_gflop_per_second=1000 * arithmetic["ours"] / median["ours"],
+        plain_gflop_per_second=1000 * arithmetic["plain"] / median["plain"],
+    )
+    report.compare(
+        "ours against merging at every call", times["ours"], times["naive"], difference=float(difference)
+    )
+    report.figure("first call, with merging", seconds=first, kept_mb=first_peak.megabytes or 0.0)
+    report.write(chosen.json)
 
 
 if __name__ == "__main__":

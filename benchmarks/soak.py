@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from lib_layerdiffusion import decoding
+from lib_layerdiffusion import decode_ways
 from lib_layerdiffusion.errors import LayerDiffuseError
 from lib_layerdiffusion.methods import METHODS, SD15, SDXL, Method
 from lib_layerdiffusion.settings import SHORT
@@ -122,7 +122,7 @@ class Bench:
             arguments = {"method": method.label, **pictures, **changes}
         settings = {"prompt": "a cup", "steps": 2, "width": 64, "height": 64, **fields}
         p = Processing(webui, scripts=[self.script], script_args=[arguments], **settings)
-        decode = decoding.decode_rgba
+        decode = decode_ways.decode_rgba
         left = [1]
 
         def no_memory(*args: Any, **kwargs: Any) -> Any:
@@ -135,14 +135,14 @@ class Bench:
 
         try:
             if fault in ("memory", "decoding"):
-                decoding.decode_rgba = no_memory if fault == "memory" else broken
+                decode_ways.decode_rgba = no_memory if fault == "memory" else broken
             elif fault == "sampling":
                 webui.original.shared.network.forward = broken
             webui.process_images(p)
         except (RuntimeError, LayerDiffuseError):
             return False
         finally:
-            decoding.decode_rgba = decode
+            decode_ways.decode_rgba = decode
             if fault == "sampling":
                 del webui.original.shared.network.forward
         return True

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lib_layerdiffusion.errors import BatchSizeMismatch, UnsupportedMethod
-from lib_layerdiffusion.models.attention_sharing import AttentionSharing, Projections, SharingUnit
+from lib_layerdiffusion.models.attention_sharing import AttentionSharing, Merged, SharingUnit
 
 Forward = Callable[..., Tensor]
 
@@ -45,13 +45,13 @@ class SharedAttention:
         self._prompts = list(prompts)
         self._picture = picture
         self._frames = network.units[0].frames
-        self._projections: dict[int, list[Projections]] = {}
+        self._merged: dict[int, Merged] = {}
         self._control: dict[int, list[Tensor]] = {}
         self._signals = signals
 
     def release(self) -> None:
         """Free what was computed; the next call would compute it again."""
-        self._projections.clear()
+        self._merged.clear()
         self._control.clear()
 
     @contextmanager
@@ -93,13 +93,13 @@ class SharedAttention:
             mask: Tensor | None = None,
             **host: Any,
         ) -> Tensor:
-            if n not in self._projections:
-                self._projections[n] = unit.merge(module, x, self._strength)
+            if n not in self._merged:
+                self._merged[n] = unit.merge(module, x, self._strength)
             control = self._control_of(n, unit, x)
             sources = None
             if context is not None:
                 sources = self._sources(context, value, positive, replace=not attends_to_itself)
-            return unit(x, self._projections[n], sources, control, self._strength, mask)
+            return unit(x, self._merged[n], sources, control, self._strength, mask)
 
         return forward
 

@@ -4,37 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lib_layerdiffusion.decode_ways import Way, ways
 from lib_layerdiffusion.errors import GenerationFailed
 from lib_layerdiffusion.hosts.base import Host
 from lib_layerdiffusion.images import FloatImage, Uint8Image
 from lib_layerdiffusion.memory import first_that_fits
 from lib_layerdiffusion.methods import Family, WeightFile
-from lib_layerdiffusion.models.strips import StripDecoder
 from lib_layerdiffusion.models.transparency import TransparencyDecoder, TransparencyEncoder
-from lib_layerdiffusion.networks import Build, Networks
+from lib_layerdiffusion.networks import Networks
 from lib_layerdiffusion.progress import check
-from lib_layerdiffusion.transparency import Votes, decode_rgba, encode_offset
+from lib_layerdiffusion.transparency import encode_offset
+from lib_layerdiffusion.voting import Votes
 
 T = TypeVar("T")
 
-STRIP = 64
-"""Rows of the full-size levels that are computed at once when memory is short."""
-
 
 class Codec:
-    """One job's transparency encoder and decoder. `say` tells the user what became slower, and why."""
+    """One job's transparency encoder and decoder. `say` tells the user what became slower, and why.
 
-    def __init__(self, host: Host, networks: Networks, family: Family, say: Callable[[str], None]) -> None:
+    `low_memory` decodes in strips from the start; see `decode_ways.ways`.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        networks: Networks,
+        family: Family,
+        say: Callable[[str], None],
+        low_memory: bool = False,
+    ) -> None:
         self._host = host
         self._networks = networks
         self._family = family
         self._say = say
+        self._low_memory = low_memory
         self._first_way = 0
 
     def load_encoder(self) -> None:
@@ -84,12 +94,19 @@ class Codec:
             if not stopping:
                 check(self._host, doing)
 
+        height, width = picture.shape[:2]
         votes = replace(votes, each=each)
-        ways = self._decode_ways(file, build, latent, picture, votes)
+        tried = ways(self._host.compute_device(), height, width, votes, self._low_memory)
+
+        def follow(way: Way) -> FloatImage:
+            if way.own_copy:
+                return way.decode(self._networks.on_cpu(file, build), latent.cpu(), picture)
+            with self._networks.get(file, build)(way.values) as decoder:
+                return way.decode(decoder, latent, picture)
 
         def compute() -> FloatImage:
-            tried = ways[self._first_way :]
-            index, rgba = first_that_fits(tried, doing, self._host.free_memory, self._say)
+            named = [(way.name, partial(follow, way)) for way in tried[self._first_way :]]
+            index, rgba = first_that_fits(named, doing, self._host.free_memory, self._say)
             # the next picture of the job is as large
             self._first_way += index
             return rgba
@@ -98,47 +115,6 @@ class Codec:
             return self._finite(file, doing, compute, lambda rgba: bool(np.isfinite(rgba).all()))
         finally:
             self._host.report("", None)
-
-    def _decode_ways(
-        self,
-        file: WeightFile,
-        build: Build[TransparencyDecoder],
-        latent: Tensor,
-        picture: Uint8Image,
-        votes: Votes,
-    ) -> list[tuple[str, Callable[[], FloatImage]]]:
-        pixels = picture.shape[0] * picture.shape[1]
-        single = replace(votes, at_once=1)
-        # the lower half of the results so far, the newest and one to exchange with
-        results = 4 * (votes.passes // 2 + 2)
-
-        def plain(votes: Votes) -> FloatImage:
-            with self._networks.get(file, build)(pixels * (512 * votes.at_once + results)) as decoder:
-                return decode_rgba(decoder, latent, picture, votes)
-
-        def in_strips() -> FloatImage:
-            with self._networks.get(file, build)(pixels * (256 + results)) as decoder:
-                strips = StripDecoder(decoder, STRIP, next(decoder.parameters()).device)
-                return decode_rgba(decoder, latent, picture, single, strips)
-
-        def in_main_memory() -> FloatImage:
-            with self._networks.get(file, build)(STRIP * picture.shape[1] * 512 + pixels * 16) as decoder:
-                strips = StripDecoder(decoder, STRIP, "cpu")
-                return decode_rgba(decoder, latent, picture, replace(single, store="cpu"), strips)
-
-        def on_cpu() -> FloatImage:
-            decoder = self._networks.on_cpu(file, build)
-            return decode_rgba(decoder, latent.cpu(), picture, single, StripDecoder(decoder, STRIP, "cpu"))
-
-        ways: list[tuple[str, Callable[[], FloatImage]]] = [("as usual", lambda: plain(votes))]
-        if votes.at_once > 1:
-            ways.append(("one pass at a time", lambda: plain(single)))
-        ways += [
-            ("in strips", in_strips),
-            ("in strips and main memory", in_main_memory),
-            ("on the CPU", on_cpu),
-        ]
-        return ways
 
     def _finite(
         self, file: WeightFile, doing: str, compute: Callable[[], T], is_finite: Callable[[T], bool]

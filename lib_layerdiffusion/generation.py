@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lib_layerdiffusion import layer_patch, weights
+from lib_layerdiffusion import layer_patch
 from lib_layerdiffusion.attention_sharing import SharedAttention
 from lib_layerdiffusion.decoding import Codec
 from lib_layerdiffusion.errors import GenerationFailed, UnsupportedBaseModel, UnsupportedMethod, WrongWeights
@@ -16,11 +17,11 @@ from lib_layerdiffusion.hosts.base import Host, Job, Unet
 from lib_layerdiffusion.images import FloatImage, Uint8Image, carry_edit, condition_rgb, preview, to_uint8
 from lib_layerdiffusion.methods import Injection, Layer
 from lib_layerdiffusion.models.attention_sharing import UNIT_MODULES
+from lib_layerdiffusion.models.transparency import LATENT_SCALE
 from lib_layerdiffusion.networks import Networks
 from lib_layerdiffusion.options import Options
 from lib_layerdiffusion.settings import Settings
-from lib_layerdiffusion.transparency import LATENT_SCALE, Votes
-from lib_layerdiffusion.weight_layout import read_header
+from lib_layerdiffusion.voting import Votes
 
 logger = logging.getLogger("layerdiffuse")
 
@@ -34,10 +35,11 @@ class Generation:
         self.options = options
         self.method = settings.method
         self._networks = networks
-        self._codec = Codec(host, networks, settings.method.family, self._say)
+        self._codec = Codec(host, networks, settings.method.family, self._say, options.low_memory)
         self._conditions: dict[tuple[str, Layer, int, int], Tensor] = {}
         self._signals: dict[tuple[int, int], dict[int, Tensor]] = {}
         self._shared: SharedAttention | None = None
+        self._release: Callable[[], None] | None = None
         self._unseen = False
         self._said: list[str] = []
         self._job: Job | None = None
@@ -91,12 +93,12 @@ class Generation:
         if self.method.family.injection is Injection.ATTENTION_SHARING:
             self._networks.sharing(self.method, self.host.unet_dtype(p))
             return
-        path = self._networks.store.ensure(self.method.weights)
+        file = self._networks.layer_file(self.method)
         layer_patch.check(
-            read_header(path).shapes,
+            file.shapes,
             self.host.unet_parameters(p),
             conditions=len(self.method.pictures),
-            filename=path.name,
+            filename=file.filename,
             base=self.host.base_model(p).title,
         )
 
@@ -112,6 +114,7 @@ class Generation:
         # a highres pass may sample with another checkpoint than the first
         self._check_base_model(p)
         self._check_weights(p)
+        self.finish()
         unet = host.clone(original)
         concat = None
         if self.method.family.injection is Injection.WEIGHT_PATCH:
@@ -120,19 +123,19 @@ class Generation:
                 concat = self._condition(p, height, width)
         else:
             self._share_attention(p, unet, height, width)
-        host.condition(p, unet, original, concat, settings.ending_step, self._seen)
+        self._release = host.condition(p, unet, original, concat, settings.ending_step, self._seen)
         self._unseen = True
         host.mark(unet)
         host.install(p, unet)
         logger.info("%s: patched, weight %g", self.method.label, settings.weight)
 
     def _patch_weights(self, unet: Unet) -> None:
-        path = self._networks.store.path(self.method.weights)
-        patches = layer_patch.parse(weights.read(path))
-        matched = self.host.patch_weights(unet, weights.identity(path), patches, self.settings.weight)
-        if matched != len(patches):
+        file = self._networks.layer_file(self.method)
+        matched = self.host.patch_weights(unet, file.identity, file.patches, self.settings.weight)
+        if matched != len(file.patches):
             raise WrongWeights(
-                f"Only {matched} of the {len(patches)} patches in {path.name} found their place in the model."
+                f"Only {matched} of the {len(file.patches)} patches in {file.filename} found their place in "
+                "the model."
             )
 
     def _seen(self) -> None:
@@ -159,6 +162,9 @@ class Generation:
         if self._shared is not None:
             self._shared.release()
             self._shared = None
+        if self._release is not None:
+            self._release()
+            self._release = None
 
     def forget(self) -> None:
         """End the job: free what only it used, and the networks unless they are to be kept."""
@@ -172,7 +178,6 @@ class Generation:
             picture = torch.from_numpy(self._condition_rgb(layer, height, width)).permute(2, 0, 1)[None]
         network = self._networks.sharing(self.method, self.host.unet_dtype(p))
         signals = self._signals.setdefault((height, width), {})
-        self.finish()
         shared = SharedAttention(network, self.settings.weight, self._layer_prompts(p), picture, signals)
         self.host.keep_beside(unet, network, network.merged_values())
         self.host.around_calls(unet, UNIT_MODULES, shared.active)
@@ -223,7 +228,7 @@ class Generation:
         latent [4, h, w] in sampler space, `decoded` what the VAE made of it, `finished` the same after other
         extensions worked on it, RGB uint8 [H, W, 3]. They have no part in the transparency.
         """
-        votes = Votes(passes=self.options.decode_passes)
+        votes = Votes.of(self.options.decode_passes)
         rgba = self._codec.decode(self.host.to_vae(p, latent[None])[0], decoded, votes)
         result = to_uint8(rgba)
         edited = carry_edit(result, decoded, finished)

@@ -5,6 +5,7 @@ Arrays are height x width x channels; `_01` means float32 in [0, 1].
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import Enum
 
 import cv2
@@ -18,6 +19,16 @@ ROUNDING, PAINTED_OVER = 1, 16
 """Levels by which a colour differs that nobody changed, and by which one that somebody did."""
 
 
+BLOCK = 64 * 2048 * 4
+"""Values that are worked on at once: what is computed in between stays in the processor's cache."""
+
+
+def _blocks(image: NDArray[np.generic]) -> Iterator[slice]:
+    """Slices of rows that together are an array, [H, W, ...] as a rule."""
+    rows = max(1, BLOCK * image.shape[0] // max(1, image.size))
+    return (slice(top, top + rows) for top in range(0, image.shape[0], rows))
+
+
 class ResizeMode(Enum):
     """How a condition picture is brought to the size of the generation; values are UI texts."""
 
@@ -28,9 +39,14 @@ class ResizeMode(Enum):
 
 def flatten_on_grey(rgba: Uint8Image) -> FloatImage:
     """Composite RGBA [H, W, 4] on 50% grey and return RGB [H, W, 3] in [0, 1]. No gamma."""
-    rgb = rgba[..., :3].astype(np.float32) / np.float32(255)
-    alpha = rgba[..., 3:].astype(np.float32) / np.float32(255)
-    return np.float32(0.5) + (rgb - np.float32(0.5)) * alpha
+    grey = np.float32(0.5)
+    flat = np.empty((*rgba.shape[:2], 3), np.float32)
+    for rows in _blocks(rgba):
+        scaled = np.divide(rgba[rows], np.float32(255), dtype=np.float32)
+        rgb = cv2.cvtColor(scaled, cv2.COLOR_BGRA2BGR)
+        alpha = cv2.cvtColor(cv2.extractChannel(scaled, 3), cv2.COLOR_GRAY2BGR)
+        flat[rows] = grey + (rgb - grey) * alpha
+    return flat
 
 
 def resize(image: FloatImage, height: int, width: int) -> FloatImage:
@@ -80,42 +96,59 @@ def pad_colour(rgba: Uint8Image) -> FloatImage:
     from its smallest level upwards: where a level is transparent, the coarser one shows through.
     All transparent gives black; all opaque gives the picture's own colours.
     """
-    alpha = rgba[..., 3:].astype(np.float32) / np.float32(255)
-    colour = rgba[..., :3].astype(np.float32) / np.float32(255) * alpha
-    levels = [(colour, alpha)]
-    while min(colour.shape[:2]) != 1:
-        size = int(colour.shape[1] / 1.2), int(colour.shape[0] / 1.2)
-        colour = np.asarray(cv2.resize(colour, size, interpolation=cv2.INTER_AREA), np.float32)
-        # cv2 drops a trailing channel axis of length 1
-        alpha = np.asarray(cv2.resize(alpha, size, interpolation=cv2.INTER_AREA), np.float32)[..., None]
-        levels.append((colour, alpha))
-    colour, alpha = levels[-1]
-    total = np.maximum(alpha.sum((0, 1), keepdims=True), np.float32(1e-8))
-    filled: FloatImage = colour.sum((0, 1), keepdims=True) / total
-    for colour, alpha in reversed(levels):
-        size = colour.shape[1], colour.shape[0]
-        below = cv2.resize(filled, size, interpolation=cv2.INTER_LINEAR).reshape(colour.shape)
-        filled = np.asarray(colour + below * (1 - alpha), np.float32)
+    if cv2.extractChannel(rgba, 3).min(initial=255) == 255:
+        return np.divide(cv2.cvtColor(rgba, cv2.COLOR_BGRA2BGR), np.float32(255), dtype=np.float32)
+    level = np.empty(rgba.shape, np.float32)
+    for rows in _blocks(rgba):
+        part = np.divide(rgba[rows], np.float32(255), out=level[rows], dtype=np.float32)
+        # with an alpha of 1, which stays what it is
+        alpha = cv2.cvtColor(cv2.extractChannel(part, 3), cv2.COLOR_GRAY2BGRA)
+        cv2.multiply(part, alpha, dst=part)
+    levels = [level]
+    while min(level.shape[:2]) != 1:
+        size = int(level.shape[1] / 1.2), int(level.shape[0] / 1.2)
+        level = np.asarray(cv2.resize(level, size, interpolation=cv2.INTER_AREA), np.float32)
+        levels.append(level)
+    total = np.maximum(level[..., 3:].sum((0, 1), keepdims=True), np.float32(1e-8))
+    filled: FloatImage = level[..., :3].sum((0, 1), keepdims=True) / total
+    while levels:
+        level = levels.pop()
+        size = level.shape[1], level.shape[0]
+        filled = np.asarray(cv2.resize(filled, size, interpolation=cv2.INTER_LINEAR), np.float32)
+        for rows in _blocks(level):
+            clear = 1 - cv2.extractChannel(level[rows], 3)
+            cv2.multiply(filled[rows], cv2.cvtColor(clear, cv2.COLOR_GRAY2BGR), dst=filled[rows])
+            cv2.add(filled[rows], cv2.cvtColor(level[rows], cv2.COLOR_BGRA2BGR), dst=filled[rows])
     return filled
 
 
 def checkerboard(height: int, width: int, cell: int = 64) -> FloatImage:
     """Return [height, width, 1] of `cell`-pixel squares, 0.45 (top left) and 0.55."""
-    rows, columns = np.arange(height) // cell, np.arange(width) // cell
-    odd = (rows[:, None] + columns[None, :]) % 2
-    return np.where(odd, np.float32(0.55), np.float32(0.45))[..., None]
+    odd = np.arange(width) // cell % 2
+    lines = np.array([0.45, 0.55], np.float32)[np.stack([odd, 1 - odd])]
+    return lines[np.arange(height) // cell % 2, :, None]
 
 
 def to_uint8(image: FloatImage) -> Uint8Image:
     """[0, 1] -> 0..255, clipped and truncated, as the released models' pictures are made."""
-    return (image.astype(np.float32) * np.float32(255)).clip(0, 255).astype(np.uint8)
+    result = np.empty(image.shape, np.uint8)
+    for rows in _blocks(image):
+        levels = np.multiply(image[rows], np.float32(255), dtype=np.float32)
+        result[rows] = np.clip(levels, 0, 255, out=levels)
+    return result
 
 
 def preview(rgba_01: FloatImage) -> Uint8Image:
     """Show straight-alpha RGBA [H, W, 4] over the checkerboard: RGB uint8 [H, W, 3]."""
-    colour, alpha = rgba_01[..., :3], rgba_01[..., 3:]
-    board = checkerboard(rgba_01.shape[0], rgba_01.shape[1])
-    return to_uint8(np.asarray(colour * alpha + board * (1 - alpha), np.float32))
+    result = np.empty((*rgba_01.shape[:2], 3), np.uint8)
+    board = checkerboard(*rgba_01.shape[:2])
+    for rows in _blocks(rgba_01):
+        part = np.ascontiguousarray(rgba_01[rows], np.float32)
+        alpha = cv2.extractChannel(part, 3)
+        shown = cv2.multiply(cv2.cvtColor(part, cv2.COLOR_BGRA2BGR), cv2.cvtColor(alpha, cv2.COLOR_GRAY2BGR))
+        behind = cv2.cvtColor(board[rows, :, 0] * (1 - alpha), cv2.COLOR_GRAY2BGR)
+        result[rows] = to_uint8(np.asarray(cv2.add(shown, behind), np.float32))
+    return result
 
 
 def carry_edit(rgba: Uint8Image, before: Uint8Image, after: Uint8Image) -> Uint8Image:
@@ -130,13 +163,21 @@ def carry_edit(rgba: Uint8Image, before: Uint8Image, after: Uint8Image) -> Uint8
         grown = after.shape[0] > before.shape[0]
         alpha = cv2.resize(rgba[..., 3], size, interpolation=cv2.INTER_CUBIC if grown else cv2.INTER_AREA)
         return np.dstack([after, alpha])
-    change = np.abs(after.astype(np.int16) - before).max(axis=2, keepdims=True)
-    if change.max(initial=0) <= ROUNDING:
+    changes = cv2.absdiff(after, before).reshape(after.shape)
+    if changes.max(initial=0) <= ROUNDING:
         return rgba
-    painted = ((change - ROUNDING) / np.float32(PAINTED_OVER - ROUNDING)).clip(0, 1)
-    own = (rgba[..., :3].astype(np.float32) - before) * (1 - painted)
-    colour = (after + own).round().clip(0, 255).astype(np.uint8)
-    return np.dstack([np.where(change <= ROUNDING, rgba[..., :3], colour), rgba[..., 3]])
+    result = rgba.copy()
+    for rows in _blocks(rgba):
+        if changes[rows].max() > ROUNDING:
+            red, green, blue = cv2.split(changes[rows])
+            change = cv2.max(cv2.max(red, green), blue)
+            painted = ((change - np.float32(ROUNDING)) / np.float32(PAINTED_OVER - ROUNDING)).clip(0, 1)
+            own = cv2.cvtColor(rgba[rows], cv2.COLOR_BGRA2BGR).astype(np.float32) - before[rows]
+            own *= cv2.cvtColor(1 - painted, cv2.COLOR_GRAY2BGR)
+            own += after[rows]
+            colour = own.round(out=own).clip(0, 255, out=own).astype(np.uint8)
+            np.copyto(result[rows, :, :3], colour, where=(change > ROUNDING)[..., None])
+    return result
 
 
 def blend(new: Uint8Image, old: Uint8Image, mask: Uint8Image) -> Uint8Image:
@@ -144,9 +185,15 @@ def blend(new: Uint8Image, old: Uint8Image, mask: Uint8Image) -> Uint8Image:
 
     Colours are weighted by their alpha, so an invisible colour never shows.
     """
-    share = mask.astype(np.float32)[..., None] / np.float32(255)
-    new_alpha, old_alpha = new[..., 3:] * share, old[..., 3:] * (1 - share)
-    alpha = new_alpha + old_alpha
-    colour = (new[..., :3] * new_alpha + old[..., :3] * old_alpha) / np.maximum(alpha, np.float32(1e-6))
-    mixed = np.concatenate([colour, alpha], axis=2).round().clip(0, 255).astype(np.uint8)
-    return np.where(share == 1, new, np.where(share == 0, old, mixed))
+    result = old.copy()
+    np.copyto(result, new, where=mask[..., None] == 255)
+    for rows in _blocks(new):
+        between = (mask[rows] > 0) & (mask[rows] < 255)
+        share = mask[rows][between, None].astype(np.float32) / np.float32(255)
+        some, others = new[rows][between], old[rows][between]
+        some_alpha, others_alpha = some[:, 3:] * share, others[:, 3:] * (1 - share)
+        alpha = some_alpha + others_alpha
+        colour = some[:, :3] * some_alpha + others[:, :3] * others_alpha
+        colour /= np.maximum(alpha, np.float32(1e-6))
+        result[rows][between] = np.concatenate([colour, alpha], axis=1).round().clip(0, 255)
+    return result

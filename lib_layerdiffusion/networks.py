@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from lib_layerdiffusion import weights
+from lib_layerdiffusion import layer_patch, weights
 from lib_layerdiffusion.download import Source
 from lib_layerdiffusion.hosts.base import Host
+from lib_layerdiffusion.layer_patch import Patch, Shape
 from lib_layerdiffusion.methods import Method, WeightFile
 from lib_layerdiffusion.models.attention_sharing import AttentionSharing
 from lib_layerdiffusion.options import Options
@@ -24,8 +26,18 @@ Net = TypeVar("Net", bound=nn.Module)
 Build = Callable[[Mapping[str, Tensor]], Net]
 
 
+@dataclass(frozen=True)
+class LayerFile:
+    """An SDXL layer file as it is mapped into memory: nothing of its tensors is read before it is used."""
+
+    identity: str
+    filename: str
+    shapes: Mapping[str, Shape]
+    patches: Mapping[str, Patch]
+
+
 class Networks:
-    """Every transparency encoder and decoder asked for, and the last sharing network.
+    """Every transparency encoder and decoder asked for, the last sharing network and the last layer file.
 
     `store` has the weight files of the model folder that `use` was told. Each network belongs to one file.
     Families have files of their own, so one family's network never serves another.
@@ -37,6 +49,7 @@ class Networks:
         self._kept: dict[WeightFile, tuple[str, nn.Module, Resident]] = {}
         self._full_precision: set[WeightFile] = set()
         self._sharing: tuple[tuple[str, torch.dtype], AttentionSharing] | None = None
+        self._layer_file: LayerFile | None = None
 
     def use(self, options: Options) -> None:
         """Take the weight files from where the options say; a job calls it first."""
@@ -92,8 +105,22 @@ class Networks:
             self._sharing = key, network.eval().requires_grad_(False).to(dtype)
         return self._sharing[1]
 
+    def layer_file(self, method: Method) -> LayerFile:
+        """Return the method's weight patches; the same object until the file changes or is another.
+
+        Raises WeightsError.
+        """
+        path = self.store.ensure(method.weights)
+        identity = weights.identity(path)
+        if self._layer_file is None or self._layer_file.identity != identity:
+            tensors = weights.read(path)
+            shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+            self._layer_file = LayerFile(identity, path.name, shapes, layer_patch.parse(tensors))
+        return self._layer_file
+
     def clear(self) -> None:
         """Free all of them."""
+        self._layer_file = None
         for file in list(self._kept):
             self._drop(file)
         self._drop_sharing()

@@ -13,7 +13,7 @@ SECTION = ("layerdiffuse", "LayerDiffuse")
 PREFIX = "layerdiffuse_"
 FORMATS = ("PNG", "WebP (lossless)")
 SUFFIXES = dict(zip(FORMATS, (".png", ".webp"), strict=True))
-PASSES = (8, 4, 2, 1)
+PASSES = (8, "adaptive", 4, 2, 1)
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,14 @@ OPTIONS: tuple[Option, ...] = (
         "Passes of the transparency decode",
         8,
         PASSES,
-        info="8 as released; fewer are faster, and less certain at edges",
+        info="8 as released; adaptive: 2, and 8 where these differ; fewer are faster, less certain at edges",
         infotext="layerdiffusion_decode_passes",
+    ),
+    Option(
+        "low_memory",
+        "Decode transparency in strips, with less GPU memory",
+        False,
+        info="the same picture, slower; without it this is done where memory runs out. A CPU always does",
     ),
     Option(
         "model_folder",
@@ -88,14 +94,15 @@ OPTIONS: tuple[Option, ...] = (
 class Options:
     """The settings in effect. `saved_folder` and `model_folder` may be relative; None is the default place.
 
-    `saved_suffix` is that of a file name; `decode_passes` is 8, 4, 2 or 1; `download_source` an address
+    `saved_suffix` is that of a file name; `decode_passes` is one of PASSES; `download_source` an address
     without a slash at its end, or "".
     """
 
     preview: bool = True
     saved_suffix: str = ".png"
     saved_folder: Path | None = None
-    decode_passes: int = 8
+    decode_passes: int | str = 8
+    low_memory: bool = False
     model_folder: Path | None = None
     download_source: str = ""
     keep_networks: bool = True

@@ -49,7 +49,7 @@ def _as_argument(name: str) -> Callable[[Any], object]:
     return lambda value: Settings.from_args([{name: value}])
 
 
-def _passes(value: Any) -> int:
+def _passes(value: Any) -> int | str:
     return Options.read({f"{PREFIX}decode_passes": value}).decode_passes
 
 

@@ -97,7 +97,7 @@ class MiniatureHost:
     def patch_weights(
         self, unet: Patcher, identity: str, patches: Mapping[str, Patch], strength: float
     ) -> int:
-        unet.patches.append((strength, patches))
+        unet.patches.append((identity, strength, patches))
         return sum(name in unet.shared.parameters for name in patches)
 
     def condition(
@@ -108,8 +108,9 @@ class MiniatureHost:
         concat: Tensor | None,
         ending_step: float,
         seen: Callable[[], None],
-    ) -> None:
+    ) -> Callable[[], None]:
         unet.rule = StepRule(original, p.webui.schedule.percent_to_sigma(ending_step), concat, seen)
+        return unet.rule.release
 
     def unet_dtype(self, p: Processing) -> torch.dtype:
         return torch.float32
@@ -170,6 +171,9 @@ class MiniatureHost:
         """Nothing to do."""
 
     # --- networks
+    def compute_device(self) -> torch.device:
+        return torch.device("cpu")
+
     def adopt(
         self, network: Network, full_precision: bool = False
     ) -> Callable[[int], AbstractContextManager[Network]]:

@@ -3,51 +3,70 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
 from lib_layerdiffusion.hosts.base import Around
+from lib_layerdiffusion.hosts.own_weights import OwnWeights
 from lib_layerdiffusion.layer_patch import Patch, merge
 
 PREFIX = "diffusion_model."
 
 
-@dataclass(frozen=True)
+@dataclass
 class StepRule:
-    """Below `sigma_end` the patcher `original` samples; above, `concat` [1, 4n, h, w] joins the input."""
+    """Below `sigma_end` the weights of `original`; above, `concat` [1, 4n, h, w] joins the input."""
 
     original: Patcher
     sigma_end: float
     concat: Tensor | None
     seen: Callable[[], None] = lambda: None
+    own: OwnWeights | None = None
+
+    def release(self) -> None:
+        self.own = None
 
 
 class SharedNetwork:
-    """The network of a patcher and all its clones, with the weights that merging replaced."""
+    """The network of a patcher and all its clones, with the weights that merging replaced.
+
+    Patches are merged again only when they are others, by name and strength. `merges` counts how often, and
+    `merged_bytes` how much was written.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         self.network = network
         self.parameters = {PREFIX + name: parameter for name, parameter in network.named_parameters()}
+        self.merges = self.merged_bytes = 0
         self._original: dict[str, Tensor] = {}
-        self._merged: Patcher | None = None
+        self._merged: list[tuple[str, float]] = []
 
     def merge(self, patcher: Patcher) -> None:
         """Make the weights those of `patcher`."""
-        if self._merged is patcher:
+        if self._merged == patcher.key():
             return
         for name, weight in self._original.items():
             self.parameters[name].data = weight
         self._original = {}
-        self._merged = patcher
-        for strength, patches in patcher.patches:
-            for name, patch in patches.items():
-                if name in self.parameters:
-                    weight = self.parameters[name].data
-                    self._original.setdefault(name, weight)
-                    self.parameters[name].data = merge(weight, [(patch, strength)])
+        self._merged = patcher.key()
+        for name, patches in patcher.patches_by_name().items():
+            weight = self.parameters[name].data
+            self._original[name] = weight
+            self.parameters[name].data = merge(weight, patches)
+            self.merged_bytes += self.parameters[name].nbytes
+            self.merges += 1
+
+    def own_weights(self, present: Patcher, wanted: Patcher) -> OwnWeights:
+        """What has the network compute as `wanted` while the weights are those of `present`."""
+        patches = wanted.patches_by_name()
+        own = {
+            name: merge(self._original[name], patches[name]) if name in patches else self._original[name]
+            for name in {**present.patches_by_name(), **patches}
+        }
+        return OwnWeights(self.network, {name.removeprefix(PREFIX): weight for name, weight in own.items()})
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {n: tuple(self._original.get(n, p).shape) for n, p in self.parameters.items()}
@@ -55,10 +74,13 @@ class SharedNetwork:
 
 @dataclass
 class Patcher:
-    """What will be done to the network; `marks` are notes for whoever made the patcher."""
+    """What will be done to the network; `marks` are notes for whoever made the patcher.
+
+    `patches` are (name of the content, strength, patch by parameter), in the order they are merged in.
+    """
 
     shared: SharedNetwork
-    patches: list[tuple[float, Mapping[str, Patch]]] = field(default_factory=list)
+    patches: list[tuple[str, float, Mapping[str, Patch]]] = field(default_factory=list)
     marks: set[str] = field(default_factory=set)
     rule: StepRule | None = None
     error: Exception | None = None
@@ -67,6 +89,17 @@ class Patcher:
 
     def clone(self) -> Patcher:
         return replace(self, patches=list(self.patches), marks=set(self.marks))
+
+    def key(self) -> list[tuple[str, float]]:
+        return [(content, strength) for content, strength, _ in self.patches]
+
+    def patches_by_name(self) -> dict[str, list[tuple[Patch, float]]]:
+        found: dict[str, list[tuple[Patch, float]]] = {}
+        for _, strength, patches in self.patches:
+            for name, patch in patches.items():
+                if name in self.shared.parameters:
+                    found.setdefault(name, []).append((patch, strength))
+        return found
 
     @torch.inference_mode()
     def evaluate(
@@ -84,19 +117,19 @@ class Patcher:
         """
         if self.error is not None:
             raise self.error
-        active = self
+        self.shared.merge(self)
+        around: AbstractContextManager[None] = nullcontext()
         if self.rule is not None:
             self.rule.seen()
-            if float(sigma.max()) < self.rule.sigma_end:
-                active = self.rule.original
-            elif self.rule.concat is not None:
+        if self.rule is not None and float(sigma.max()) < self.rule.sigma_end:
+            if self.rule.own is None:
+                self.rule.own = self.shared.own_weights(self, self.rule.original)
+            around = self.rule.own.in_place()
+        else:
+            if self.rule is not None and self.rule.concat is not None:
                 x = torch.cat([x, self.rule.concat.expand(len(x), -1, -1, -1)], dim=1)
-        active.shared.merge(active)
-        around = (
-            nullcontext()
-            if active.around is None
-            else active.around[1](active.around[0], cond_or_uncond, len(x))
-        )
+            if self.around is not None:
+                around = self.around[1](self.around[0], cond_or_uncond, len(x))
         with around:
-            noise: Tensor = active.shared.network(x, timestep, context, vector)
+            noise: Tensor = self.shared.network(x, timestep, context, vector)
         return noise

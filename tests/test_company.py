@@ -60,7 +60,7 @@ class UserLora(OtherScript):
         clone = p.webui.patcher.clone()
         shape = clone.shared.shapes()[self.name]
         delta = torch.full(shape, 0.05)
-        clone.patches.append((1.0, {self.name: Offset(delta)}))
+        clone.patches.append(("another", 1.0, {self.name: Offset(delta)}))
         p.webui.patcher = clone
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lib_layerdiffusion import decoding, download, generation, hooks, layer_patch, weights
+from lib_layerdiffusion import decode_ways, decoding, download, generation, hooks, layer_patch, weights
 from lib_layerdiffusion.errors import DownloadFailed, GenerationFailed, Interrupted, LayerDiffuseError
 from lib_layerdiffusion.methods import METHODS, SD15
 from miniature.host import MiniatureHost
@@ -126,7 +126,7 @@ PLACES = {
     "encode": ((decoding, "encode_offset"), "encoding the init picture", ("from a picture",)),
     "init picture": ((MiniatureHost, "posterior"), "encoding the init picture", ("from a picture",)),
     "condition picture": ((MiniatureHost, "posterior"), "patching the model", ("blending",)),
-    "decode": ((decoding, "decode_rgba"), "decoding the transparency", DECODING),
+    "decode": ((decode_ways, "decode_rgba"), "decoding the transparency", DECODING),
     "preview": ((generation, "preview"), "decoding the transparency", DECODING),
 }
 
@@ -193,7 +193,7 @@ def test_a_fault_at_the_second_picture_of_a_batch(
     make_bench: Callable[[str], Bench], monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
     bench = make_bench(case)
-    break_down(monkeypatch, (decoding, "decode_rgba"), FAULTS["fault"], 2)
+    break_down(monkeypatch, (decode_ways, "decode_rgba"), FAULTS["fault"], 2)
     p = request(bench.webui, bench.script, arguments(bench.method), batch_size=3)
     with pytest.raises(GenerationFailed):
         bench.webui.process_images(p)

@@ -11,6 +11,7 @@ import torch
 
 from lib_layerdiffusion.errors import UnsupportedMethod
 from lib_layerdiffusion.hosts.forge_sampling import AwaitedCalls, StepModifier
+from lib_layerdiffusion.hosts.own_weights import OwnWeights
 
 CONCAT = torch.ones(1, 4, 2, 2, dtype=torch.float64)
 
@@ -19,7 +20,11 @@ class Sampling:
     """Two patchers and a record of which one the host was asked to make ready."""
 
     def __init__(
-        self, sigma_end: float, concat: torch.Tensor | None = CONCAT, calls: AwaitedCalls | None = None
+        self,
+        sigma_end: float,
+        concat: torch.Tensor | None = CONCAT,
+        calls: AwaitedCalls | None = None,
+        own: OwnWeights | None = None,
     ) -> None:
         self.original = SimpleNamespace(model="original", model_options={"of": "original"})
         self.ours = SimpleNamespace(model="ours", model_options={"of": "ours"})
@@ -31,6 +36,7 @@ class Sampling:
             sigma_end=sigma_end,
             concat=concat,
             prepare=lambda patcher, x: self.prepared.append(patcher.model),
+            own_weights=lambda patcher, x: own,
             make_condition=lambda tensor: ("condition", tensor),
             seen=lambda: self.seen.append(True),
             calls=calls,
@@ -109,3 +115,107 @@ def test_steps_that_another_extension_leaves_out_are_no_fault() -> None:
     calls.came()
     for _ in range(3):
         sampling.step(10)
+
+
+class Layered:
+    """A network of two layers, the second widened by what is merged; and its own weights."""
+
+    def __init__(self) -> None:
+        self.network: Any = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Conv2d(1, 1, 1, bias=False))
+        self.merged = {name: weight for name, weight in self.network.named_parameters()}
+        narrow = torch.full((1, 1, 1, 1), 3.0)
+        self.merged["1.weight"] = self.network[1].weight = torch.nn.Parameter(torch.ones(1, 2, 1, 1))
+        self.own = OwnWeights(self.network, {"0.bias": torch.zeros(2), "1.weight": narrow})
+
+    def is_merged(self) -> bool:
+        return all(self.network.get_parameter(name) is weight for name, weight in self.merged.items())
+
+
+def test_below_the_level_the_layers_own_weights_are_there_for_each_call() -> None:
+    layered = Layered()
+    sampling = Sampling(sigma_end=5, own=layered.own)
+    assert len(layered.own) == 2
+    for sigma in (10, 4, 10, 1):
+        x = torch.zeros(3, 4, 2, 2)
+        before = {"of": "ours", "another's": "kept"}
+        step = torch.full((3,), float(sigma))
+        model, _, _, _, cond, _, options, _ = sampling.modifier(
+            "ours", x, step, None, [{"model_conds": {}}], 5.0, before, 1
+        )
+        assert model == "ours"
+        assert options["another's"] == "kept"
+        assert ("c_concat" in cond[0]["model_conds"]) == (sigma == 10)
+        assert layered.is_merged()
+        if sigma == 10:
+            assert options == before
+            continue
+        seen = options["model_function_wrapper"](
+            lambda x, t, **c: (
+                layered.network[0].bias.tolist(),
+                float(layered.network[1](x[:, :1]).max()),
+                t,
+                c,
+            ),
+            {"input": torch.ones(1, 1, 2, 2), "timestep": 7, "c": {"y": 1}},
+        )
+        assert seen == ([0, 0], 3.0, 7, {"y": 1})
+        assert layered.is_merged()
+        assert before == {"of": "ours", "another's": "kept"}
+    # the host was never asked to take anything back
+    assert sampling.prepared == []
+
+
+def test_another_extensions_wrapper_stays_around_the_call() -> None:
+    layered = Layered()
+    sampling = Sampling(sigma_end=5, own=layered.own)
+
+    def theirs(apply_model: Any, arguments: Any) -> Any:
+        assert not layered.is_merged()
+        return "theirs", apply_model(arguments["input"], arguments["timestep"], **arguments["c"])
+
+    x = torch.zeros(1, 4, 2, 2)
+    *_, options, _ = sampling.modifier(
+        "ours", x, torch.tensor([1.0]), None, [], 5.0, {"model_function_wrapper": theirs}, 1
+    )
+    arguments = {"input": "x", "timestep": 1, "c": {}}
+    assert options["model_function_wrapper"](lambda x, t: x, arguments) == ("theirs", "x")
+    assert layered.is_merged()
+
+
+def test_a_call_that_fails_leaves_the_merged_weights() -> None:
+    layered = Layered()
+
+    def broken(*given: Any, **more: Any) -> Any:
+        assert not layered.is_merged()
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        layered.own.around(None)(broken, {"input": 1, "timestep": 1, "c": {}})
+    assert layered.is_merged()
+    layered.network[1].register_parameter("weight", None)
+    # what cannot be put back where it was is not taken away either
+    with pytest.raises(AttributeError), layered.own.in_place():
+        pass
+    assert layered.network[0].bias is layered.merged["0.bias"]
+
+
+def test_own_weights_are_brought_once_and_freed_after_sampling() -> None:
+    asked: list[Any] = []
+    sampling = Sampling(sigma_end=5)
+    sampling.modifier._own_weights = lambda patcher, x: asked.append(patcher) or Layered().own  # type: ignore[func-returns-value]
+    for sigma in (10.0, 1.0, 10.0, 1.0):
+        sampling.modifier("ours", torch.zeros(1, 4, 2, 2), torch.tensor([sigma]), None, [], 5.0, {}, 1)
+    assert asked == [sampling.ours]
+    sampling.modifier.release()
+    assert sampling.modifier._own is None
+
+
+def test_calls_below_the_level_are_paused_and_not_awaited() -> None:
+    calls = AwaitedCalls()
+    sampling = Sampling(sigma_end=5, calls=calls, own=OwnWeights(torch.nn.Identity(), {}))
+    paused = []
+    for sigma in (10.0, 1.0, 1.0, 10.0):
+        calls.came()
+        sampling.modifier("ours", torch.zeros(1, 4, 2, 2), torch.tensor([sigma]), None, [], 5.0, {}, 1)
+        paused.append(calls.paused)
+    assert paused == [False, True, True, False]

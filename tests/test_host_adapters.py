@@ -209,6 +209,59 @@ def test_the_same_patches_are_not_merged_twice(host: str, monkeypatch: pytest.Mo
     assert len({number(), number("file@2"), number(strength=0.5), number(before=2), uuid.UUID(int=1)}) == 5
 
 
+class Patcher(SimpleNamespace):
+    """A patcher as far as an adapter looks at it when it is installed."""
+
+    def is_clone(self, other: Any) -> bool:
+        return other.model is self.model
+
+
+@pytest.mark.parametrize("host", [host for host in host_records.HOSTS if host not in (*BACKEND, *NUMBERED)])
+def test_the_loaded_patcher_is_used_again_where_hosts_go_by_the_object(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stubbed = Stubbed(host, monkeypatch)
+    adapter = stubbed.adapter
+    model, lora = object(), (1.0, ("lora", [torch.ones(2)]), 1.0)
+    p = stubbed.job()
+
+    def made(strength: float = 1.0, patches: Any = PATCHES, **changes: Any) -> Patcher:
+        entries = adapter.weight_patches(patches)
+        merged = {name: [lora, (strength, entry, 1.0)] for name, entry in entries.items()}
+        unet = Patcher(model=model, patches=merged, object_patches={}, backup={}, model_options={})
+        adapter.mark(unet)
+        vars(unet).update(changes)
+        return unet
+
+    loaded = made(backup={"a": "the model's own"}, current_device="cuda", notes="first")
+    stubbed.memory.current_loaded_models = [
+        SimpleNamespace(model=SimpleNamespace(model=None)),
+        SimpleNamespace(model=loaded),
+    ]
+    again = made(notes="second")
+    adapter.install(p, again)
+    assert adapter.unet(p) is loaded
+    assert loaded.notes == "second"
+    assert loaded.model_options is again.model_options
+    # it still knows what it changed, and where the model is
+    assert loaded.backup == {"a": "the model's own"}
+    assert loaded.current_device == "cuda"
+    read_anew = {name: Offset(torch.ones(3, 8, 3, 3)) for name in PATCHES}
+    others = [
+        made(strength=0.5),
+        made(patches=read_anew),
+        made(patches=dict(list(PATCHES.items())[:1])),
+        made(object_patches={"diffusion_model": object()}),
+        made(model=object()),
+    ]
+    for other in others:
+        adapter.install(p, other)
+        assert adapter.unet(p) is other
+    del loaded.model_options["layerdiffuse"]
+    adapter.install(p, made())
+    assert adapter.unet(p) is not loaded
+
+
 def test_condition_pictures_join_in_the_hosts_own_kind(stubbed: Stubbed) -> None:
     unet, original = stubbed.unet(), stubbed.unet()
     p = stubbed.job(unet)
@@ -278,6 +331,131 @@ def test_shapes_are_those_of_the_checkpoint_whatever_is_merged(stubbed: Stubbed)
     unet.is_clone.side_effect = lambda other: other is clone
     found = stubbed.adapter.unet_parameters(stubbed.job(unet))
     assert found == {name: (3, 4, 3, 3), "diffusion_model.c": (2,)}
+
+
+class Merged:
+    """A UNet whose loaded patcher `ours` adds to what `original` has: another's patch, or none."""
+
+    def __init__(self, stubbed: Stubbed, theirs: bool = False) -> None:
+        self.stubbed = stubbed
+        self.original, self.ours = stubbed.unet(), stubbed.unet()
+        network: Any = torch.nn.Module()
+        network.diffusion_model = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 1), torch.nn.Linear(2, 2))
+        self.name, self.untouched = "diffusion_model.0.weight", "diffusion_model.1.weight"
+        self.own: Any = torch.nn.Parameter(torch.zeros(3, 1, 1, 1), requires_grad=False)
+        a, b = (0.7, "theirs"), (1.0, "ours")
+        lora_patches = [{self.name: [a], self.untouched: [a]} if theirs else {}, {self.name: [b]}]
+        merged = {self.name: [a, b] if theirs else [b]} | ({self.untouched: [a]} if theirs else {})
+        network.predictor = network.model_sampling = self.ours.model.predictor
+        for unet in (self.original, self.ours):
+            unet.model = network
+            unet.memory_required.side_effect = lambda shape: 1000 * shape[0]
+        self.original.lora_patches = {("lora", 0.7, 1.0, False): lora_patches[0]} if theirs else {}
+        # one that the layers add while they run is not in the weights
+        self.original.lora_patches["running", 1.0, 1.0, True] = {self.name: [(1.0, "running")]}
+        self.ours.lora_patches = {**self.original.lora_patches, ("file", 1.0, 1.0, False): lora_patches[1]}
+        self.original.patches = lora_patches[0]
+        self.ours.patches = merged
+        self.ours.patches_uuid = network.current_weight_patches_uuid = uuid.UUID(int=2)
+        self.backups = {self.name: self.own, self.untouched: torch.ones(2, 2)}
+        entries = {name: SimpleNamespace(weight=weight) for name, weight in self.backups.items()}
+        self.ours.backup = self.backups if stubbed.key in ("classic", "early_forge") else entries
+        network.lora_loader = SimpleNamespace(
+            backup=self.backups, loaded_hash=str(list(self.ours.lora_patches))
+        )
+        stubbed.memory.current_loaded_models = [SimpleNamespace(model=self.ours)]
+        self.free = 2000.0 + self.own.nbytes
+        stubbed.memory.get_free_memory = lambda device: self.free
+        self.ours.is_clone.side_effect = lambda other: other is self.ours
+        self.network = network
+
+    def own_weights(self) -> Any:
+        x = torch.zeros(1, 4, 2, 2)
+        return self.stubbed.adapter.own_weights(self.ours, self.original, x)
+
+
+def test_stop_at_finds_the_weights_that_the_host_keeps(stubbed: Stubbed) -> None:
+    merged = Merged(stubbed)
+    present = merged.network.get_parameter(merged.name)
+    own = merged.own_weights()
+    assert len(own) == 1
+    with own.in_place():
+        # the host's own, not a copy
+        assert merged.network.get_parameter(merged.name) is merged.own
+    assert merged.network.get_parameter(merged.name) is present
+
+
+def test_stop_at_keeps_what_others_merged_into_the_same_layer(
+    stubbed: Stubbed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    merged = Merged(stubbed, theirs=True)
+    given: list[Any] = []
+
+    def merge(patches: Any, weight: torch.Tensor, key: str, **more: Any) -> torch.Tensor:
+        given.append((patches, key))
+        return weight + 5
+
+    def merge_in_place(self: Any, key: str, device_to: Any = None) -> None:
+        # as these hosts do, unless there is a backup already
+        self.backup.setdefault(key, "its own")
+        assert not self.weight_inplace_update
+        weight = merge(self.patches[key], merged.network.get_parameter(key), key)
+        merged.network.get_submodule("diffusion_model.0").weight = torch.nn.Parameter(weight)
+
+    if stubbed.key == "forge":
+        stubbed.modules["backend.patcher.lora"].merge_lora_to_weight = merge
+    elif stubbed.key in NUMBERED:
+        merged.original = SimpleNamespace(
+            model=merged.network, patches=merged.original.patches, backup=merged.ours.backup
+        )
+        patcher = type("Patcher", (SimpleNamespace,), {"patch_weight_to_device": merge_in_place})
+        merged.original = patcher(**vars(merged.original), weight_inplace_update=True)
+        merged.original.backup = {}
+    else:
+        merged.original.calculate_weight.side_effect = merge
+    present = merged.network.get_parameter(merged.name)
+    own = merged.own_weights()
+    assert len(own) == 1
+    assert [(list(patches), key) for patches, key in given] == [([(0.7, "theirs")], merged.name)]
+    with own.in_place():
+        assert torch.equal(merged.network.get_parameter(merged.name), torch.full((3, 1, 1, 1), 5.0))
+    assert merged.network.get_parameter(merged.name) is present
+    assert not merged.own.any()
+    if stubbed.key in NUMBERED:
+        assert merged.original.backup == {}
+    # what it merges anew needs room
+    merged.free -= 1
+    assert merged.own_weights() is None
+
+
+def test_stop_at_leaves_it_to_the_host_where_its_weights_are_not_as_expected(stubbed: Stubbed) -> None:
+    def changed(change: Any) -> Any:
+        merged = Merged(stubbed)
+        change(merged)
+        return merged.own_weights()
+
+    def other_loaded(merged: Merged) -> None:
+        merged.network.lora_loader.loaded_hash = "[]"
+        merged.network.current_weight_patches_uuid = uuid.UUID(int=3)
+        stubbed.memory.current_loaded_models = []
+
+    def other_model(merged: Merged) -> None:
+        merged.original.model = torch.nn.Module()
+
+    def no_backup(merged: Merged) -> None:
+        merged.backups.clear()
+        merged.ours.backup.clear()
+
+    def packed(merged: Merged) -> None:
+        merged.own.gguf_cls = object()
+
+    def unlike_any(merged: Merged) -> None:
+        del merged.network.lora_loader.backup
+        merged.ours.backup = 7
+
+    assert changed(lambda merged: None) is not None
+    for change in (other_loaded, other_model, no_backup, packed, unlike_any):
+        assert changed(change) is None, change.__name__
 
 
 def test_pictures_are_encoded_by_the_vae_itself(stubbed: Stubbed) -> None:
@@ -377,6 +555,31 @@ def test_calls_of_the_model_are_wrapped(stubbed: Stubbed) -> None:
         assert wrapper(lambda x, t, **c: x, call) is x
     attention = unet.model.diffusion_model[0]
     assert log == [([attention], [1, 0], 4), "earlier", "after"] * 2
+
+
+def test_attention_is_not_shared_below_the_level_of_stop_at(stubbed: Stubbed) -> None:
+    unet = stubbed.unet()
+    shared: list[bool] = []
+
+    @contextmanager
+    def around(*given: Any) -> Any:
+        shared.append(True)
+        yield
+
+    stubbed.adapter.around_calls(unet, ["0"], around)
+    wrapper = unet.set_model_unet_function_wrapper.call_args.args[0]
+    unet.model_options["model_function_wrapper"] = wrapper
+    original = Merged(stubbed).ours
+    p = stubbed.job(original)
+    stubbed.adapter.condition(p, unet, original, None, 0.5, lambda: None)
+    modifier = unet.add_conditioning_modifier.call_args.args[0]
+    x = torch.zeros(2, 4, 2, 2)
+    call = {"input": x, "timestep": 1, "cond_or_uncond": [1, 0], "c": {"transformer_options": {}}}
+    for sigma, times in ((8.0, 1), (6.0, 1), (6.0, 1), (8.0, 2)):
+        given = modifier("model", x, torch.tensor([sigma]), None, [], 5.0, unet.model_options, 1)
+        assert given[0] == "model"
+        assert given[6]["model_function_wrapper"](lambda x, t, **c: x, call) is x
+        assert len(shared) == times
 
 
 def test_a_wrapper_that_never_calls_ours_is_noticed(stubbed: Stubbed) -> None:

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib_layerdiffusion import images, transparency
+from benchmarks import pictures
+from lib_layerdiffusion import images, transparency, voting
 from lib_layerdiffusion.images import ResizeMode
 from lib_layerdiffusion.models.transparency import TransparencyDecoder
 from tests.conftest import picture
@@ -56,6 +57,55 @@ def test_padding_keeps_opaque_colours_and_stays_in_range(height: int, width: int
     assert padded.max() <= 1 + 1e-6
 
 
+def random_rgba(height: int, width: int, kind: str) -> np.ndarray:
+    rgba = np.random.default_rng(height * 1000 + width).integers(0, 256, (height, width, 4), dtype=np.uint8)
+    if kind == "cut out":
+        rgba[..., 3] = (rgba[..., 3] > 128) * 255
+    elif kind != "soft":
+        rgba[..., 3] = 255 if kind == "opaque" else 0
+    return rgba
+
+
+@pytest.mark.parametrize("kind", ["soft", "cut out", "opaque", "clear"])
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 9), (9, 1), (67, 130), (2050, 70), (3, 140_000)])
+def test_pictures_are_those_of_the_plain_formulas(height: int, width: int, kind: str) -> None:
+    """Also where a picture is worked on in several blocks, or is narrower or wider than one."""
+    rgba, other = random_rgba(height, width, kind), random_rgba(height, width + 1, "soft")[:, 1:]
+    mask = np.where(other[..., 0] > 200, 255, np.where(other[..., 1] > 200, 0, other[..., 2])).astype(
+        np.uint8
+    )
+    before = np.ascontiguousarray(rgba[..., :3])
+    change = np.where(other[..., 3:] > 128, other[..., :3] % 24, 0)
+    after = (before.astype(np.int16) + change - 3).clip(0, 255).astype(np.uint8)
+    beyond = (rgba / np.float32(200) - np.float32(0.1)).astype(np.float32)
+    np.testing.assert_allclose(images.pad_colour(rgba), pictures.pad_colour(rgba), atol=1e-6, rtol=0)
+    for name, arguments in {
+        "flatten_on_grey": (rgba,),
+        "to_uint8": (beyond,),
+        "preview": (beyond,),
+        "checkerboard": (height, width),
+        "blend": (rgba, other, mask),
+        "carry_edit": (rgba, before, after),
+    }.items():
+        ours, plain = getattr(images, name)(*arguments), pictures.PLAIN[name](*arguments)
+        assert ours.dtype == plain.dtype, name
+        np.testing.assert_array_equal(ours, plain, err_msg=name)
+
+
+def test_nothing_that_was_handed_over_is_changed() -> None:
+    rgba, other = random_rgba(30, 40, "soft"), random_rgba(40, 30, "soft").reshape(30, 40, 4)
+    kept = rgba.copy(), other.copy()
+    images.pad_colour(rgba)
+    images.blend(rgba, other, other[..., 0])
+    images.carry_edit(rgba, rgba[..., :3], other[..., :3])
+    as_float = rgba / np.float32(255)
+    images.preview(as_float)
+    images.to_uint8(as_float)
+    np.testing.assert_array_equal(rgba, kept[0])
+    np.testing.assert_array_equal(other, kept[1])
+    np.testing.assert_array_equal(as_float, kept[0] / np.float32(255))
+
+
 def test_preview_shows_the_board_where_nothing_is() -> None:
     rgba = np.zeros((130, 70, 4), np.float32)
     rgba[:, :3] = 1
@@ -76,7 +126,7 @@ def decoder() -> TransparencyDecoder:
 def test_multiples_of_64_are_decoded_as_they_are(decoder: TransparencyDecoder) -> None:
     rgb, latent = picture(width=128, height=64)[..., :3], torch.randn(4, 8, 16)
     pixel = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None].float() / 255
-    alpha_rgb = transparency.vote(decoder, pixel, latent[None])
+    alpha_rgb = voting.vote(decoder, pixel, latent[None])
     rgba = transparency.decode_rgba(decoder, latent, rgb)
     np.testing.assert_array_equal(rgba, alpha_rgb[[1, 2, 3, 0]].permute(1, 2, 0).numpy())
 
@@ -104,6 +154,6 @@ def test_a_latent_of_another_picture_counts_as_zero(
 @torch.inference_mode()
 def test_vote_does_not_depend_on_the_orientation(decoder: TransparencyDecoder) -> None:
     pixel, latent = torch.rand(1, 3, 64, 128), torch.randn(1, 4, 8, 16)
-    straight = transparency.vote(decoder, pixel, latent)
-    turned = transparency.vote(decoder, pixel.rot90(1, (-2, -1)), latent.rot90(1, (-2, -1)))
+    straight = voting.vote(decoder, pixel, latent)
+    turned = voting.vote(decoder, pixel.rot90(1, (-2, -1)), latent.rot90(1, (-2, -1)))
     torch.testing.assert_close(turned.rot90(-1, (-2, -1)), straight, atol=1e-5, rtol=0)

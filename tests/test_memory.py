@@ -12,12 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
-from lib_layerdiffusion import decoding, memory, transparency
+from lib_layerdiffusion import decode_ways, decoding, memory, voting
 from lib_layerdiffusion.errors import GenerationFailed, Interrupted, OutOfMemory
 from lib_layerdiffusion.methods import SDXL
 from lib_layerdiffusion.models.strips import StripDecoder
 from lib_layerdiffusion.models.transparency import TransparencyDecoder, TransparencyEncoder
-from lib_layerdiffusion.transparency import PASSES, Votes
+from lib_layerdiffusion.voting import PASSES, Votes
 from miniature.host import MiniatureHost
 from miniature.script import load_script
 from miniature.webui import Processed, WebUI
@@ -44,21 +44,9 @@ def decoder() -> TransparencyDecoder:
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("size", [(64, 64), (128, 192), (320, 64)])
-@pytest.mark.parametrize("rows", [5, 16, 64, 999])
-def test_strips_give_the_numbers_of_the_whole(
-    decoder: TransparencyDecoder, size: tuple[int, int], rows: int
-) -> None:
-    torch.manual_seed(1)
-    pixel, latent = torch.rand(2, 3, *size), torch.randn(2, 4, size[0] // 8, size[1] // 8)
-    whole = decoder(pixel, latent)
-    assert whole.std() > 0.1
-    torch.testing.assert_close(StripDecoder(decoder, rows, "cpu")(pixel, latent), whole, atol=5e-5, rtol=0)
-
-
 @torch.inference_mode()
 def test_strips_hold_less_at_once(decoder: TransparencyDecoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The largest input of a convolution, which is what memory goes to, at 64 rows of 512."""
+    """The largest input of a convolution, which is what memory goes to, at a sixteenth of the widest."""
     sizes: list[int] = []
     convolve = torch.nn.functional.conv2d
 
@@ -68,7 +56,7 @@ def test_strips_hold_less_at_once(decoder: TransparencyDecoder, monkeypatch: pyt
 
     pixel, latent = torch.rand(1, 3, 512, 512), torch.randn(1, 4, 64, 64)
     monkeypatch.setattr(torch.nn.functional, "conv2d", measure)
-    StripDecoder(decoder, 64, "cpu")(pixel, latent)
+    StripDecoder(decoder, 1 << 17, "cpu")(pixel, latent)
     in_strips = max(sizes)
     sizes.clear()
     monkeypatch.undo()
@@ -93,8 +81,8 @@ def test_passes_in_one_batch_vote_alike(
         batches.append(len(pixel))
         return decoder(pixel, latent)
 
-    alone = transparency.vote(decoder, pixel, latent)
-    together = transparency.vote(decode, pixel, latent, Votes(at_once=at_once))
+    alone = voting.vote(decoder, pixel, latent)
+    together = voting.vote(decode, pixel, latent, Votes(at_once=at_once))
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
     assert sum(batches) == 8
     assert max(batches) == min(at_once, 8 if size[0] == size[1] else 4)
@@ -107,10 +95,10 @@ def test_fewer_passes(decoder: TransparencyDecoder, passes: int) -> None:
     pixel, latent = torch.rand(1, 3, 64, 64), torch.randn(1, 4, 8, 8)
     single = torch.stack(
         [
-            transparency._orient_back(
-                decoder(
-                    transparency._orient(pixel, *orientation), transparency._orient(latent, *orientation)
-                ).clamp(0, 1),
+            voting._orient_back(
+                decoder(voting._orient(pixel, *orientation), voting._orient(latent, *orientation)).clamp(
+                    0, 1
+                ),
                 *orientation,
             )[0]
             for orientation in PASSES[passes]
@@ -118,7 +106,7 @@ def test_fewer_passes(decoder: TransparencyDecoder, passes: int) -> None:
     ).numpy()
     expected = np.sort(single, axis=0)[3] if passes == 8 else np.median(single, axis=0)
     done: list[int] = []
-    result = transparency.vote(decoder, pixel, latent, Votes(passes, each=done.append))
+    result = voting.vote(decoder, pixel, latent, Votes(passes, each=done.append))
     np.testing.assert_allclose(result.numpy(), expected, atol=1e-6)
     assert done == list(range(1, passes + 1))
 
@@ -159,6 +147,13 @@ class Refuse:
 WAYS = ["in strips", "in strips and main memory", "on the CPU"]
 
 
+@pytest.fixture
+def accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the ways of a GPU taken, all of which a CPU can go."""
+    monkeypatch.setattr(MiniatureHost, "compute_device", lambda self: torch.device("cuda"))
+
+
+@pytest.mark.usefixtures("accelerator")
 @pytest.mark.parametrize("times", [1, 2, 3])
 def test_decode_steps_down_until_it_fits(
     webui: WebUI, script: Any, generate: Generate, monkeypatch: pytest.MonkeyPatch, times: int
@@ -167,7 +162,7 @@ def test_decode_steps_down_until_it_fits(
     expected = np.asarray(generate(arguments(), **size).images[0]).astype(int)
     freed: list[bool] = []
     monkeypatch.setattr(MiniatureHost, "free_memory", lambda self: freed.append(True))
-    refuse = Refuse(monkeypatch, decoding, "decode_rgba", times)
+    refuse = Refuse(monkeypatch, decode_ways, "decode_rgba", times)
     p = request(webui, script, arguments(), batch_size=2, **size)
     results = webui.process_images(p).images
     assert np.abs(np.asarray(results[0]).astype(int) - expected).max() <= 1
@@ -183,28 +178,51 @@ def test_decode_steps_down_until_it_fits(
     assert p.comments == []
 
 
+@pytest.mark.usefixtures("accelerator")
 def test_the_next_picture_begins_where_the_last_one_found_room(
     generate: Generate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[bool] = []
-    decode = decoding.decode_rgba
+    decode = decode_ways.decode_rgba
 
-    def too_large_as_a_whole(network: Any, latent: Any, image: Any, votes: Any, strips: Any = None) -> Any:
-        tried.append(strips is not None)
-        if strips is None:
+    def too_large_as_a_whole(network: Any, latent: Any, image: Any, votes: Any, run: Any) -> Any:
+        tried.append(run is not network)
+        if run is network:
             raise RuntimeError(MESSAGES[0])
-        return decode(network, latent, image, votes, strips)
+        return decode(network, latent, image, votes, run)
 
-    monkeypatch.setattr(decoding, "decode_rgba", too_large_as_a_whole)
+    monkeypatch.setattr(decode_ways, "decode_rgba", too_large_as_a_whole)
     generate(arguments(), batch_size=3)
     assert tried == [False, True, True, True]
+
+
+@pytest.mark.parametrize(("low_memory", "device"), [(True, "cuda"), (False, "cpu")])
+def test_decodes_that_are_in_strips_at_once(
+    host: MiniatureHost,
+    generate: Generate,
+    monkeypatch: pytest.MonkeyPatch,
+    low_memory: bool,
+    device: str,
+) -> None:
+    monkeypatch.setattr(MiniatureHost, "compute_device", lambda self: torch.device(device))
+    host.settings["layerdiffuse_low_memory"] = low_memory
+    whole: list[bool] = []
+    decode = decode_ways.decode_rgba
+
+    def watch(network: Any, latent: Any, image: Any, votes: Any, run: Any) -> Any:
+        whole.append(run is network)
+        return decode(network, latent, image, votes, run)
+
+    monkeypatch.setattr(decode_ways, "decode_rgba", watch)
+    generate(arguments())
+    assert whole == [False]
 
 
 def test_decode_that_fits_in_no_way(
     webui: WebUI, script: Any, generate: Generate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = generate(arguments()).images[0].tobytes()
-    Refuse(monkeypatch, decoding, "decode_rgba", 99)
+    Refuse(monkeypatch, decode_ways, "decode_rgba", 99)
     with pytest.raises(OutOfMemory, match="Memory ran out while decoding the transparency, even on the CPU"):
         generate(arguments())
     monkeypatch.undo()
@@ -280,14 +298,14 @@ def test_encode_beyond_float16_is_done_in_float32(
 def test_a_decode_that_gives_no_numbers_is_no_picture(
     webui: WebUI, script: Any, generate: Generate, monkeypatch: pytest.MonkeyPatch, value: float
 ) -> None:
-    decode = decoding.decode_rgba
+    decode = decode_ways.decode_rgba
 
     def spoil(*args: Any, **kwargs: Any) -> Any:
         rgba = decode(*args, **kwargs)
         rgba[3, 5, 1] = value
         return rgba
 
-    monkeypatch.setattr(decoding, "decode_rgba", spoil)
+    monkeypatch.setattr(decode_ways, "decode_rgba", spoil)
     with pytest.raises(GenerationFailed, match=f"not numbers .* {SDXL.decoder.filename}"):
         generate(arguments())
 

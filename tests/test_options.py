@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from lib_layerdiffusion import generation, transparency
+from lib_layerdiffusion import voting, weights
 from lib_layerdiffusion.errors import BadSetting
 from lib_layerdiffusion.options import OPTIONS, PASSES, Options
+from lib_layerdiffusion.voting import Votes
 from miniature.host import MiniatureHost
 from miniature.script import load_script
 from miniature.webui import Processed, WebUI
@@ -28,7 +29,9 @@ def test_nothing_set_is_the_released_behaviour() -> None:
 
 
 def test_every_number_of_passes_has_its_orientations() -> None:
-    assert tuple(transparency.PASSES) == PASSES
+    votes = [Votes.of(passes) for passes in PASSES]
+    assert {one.passes for one in votes} == voting.PASSES.keys()
+    assert [one.adaptive for one in votes] == [passes == "adaptive" for passes in PASSES]
 
 
 def test_every_setting_is_read(tmp_path: Path) -> None:
@@ -37,6 +40,7 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         "layerdiffuse_saved_format": "WebP (lossless)",
         "layerdiffuse_saved_folder": " transparent ",
         "layerdiffuse_decode_passes": "2",
+        "layerdiffuse_low_memory": True,
         "layerdiffuse_model_folder": str(tmp_path),
         "layerdiffuse_download_source": "https://hf-mirror.com/",
         "layerdiffuse_keep_networks": False,
@@ -47,6 +51,7 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         saved_suffix=".webp",
         saved_folder=Path("transparent"),
         decode_passes=2,
+        low_memory=True,
         model_folder=tmp_path,
         download_source="https://hf-mirror.com",
         keep_networks=False,
@@ -59,7 +64,7 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         (
             "decode_passes",
             3,
-            'layerdiffuse_decode_passes of LayerDiffuse is "3"; it must be one of 8, 4, 2, 1.',
+            'layerdiffuse_decode_passes of LayerDiffuse is "3"; it must be one of 8, adaptive, 4, 2, 1.',
         ),
         ("saved_format", "JPEG", r"must be one of PNG, WebP \(lossless\)\."),
         ("preview", "yes", "layerdiffuse_preview .* must be true or false"),
@@ -96,7 +101,7 @@ def test_decode_passes_are_written_where_they_count(
 
 def test_fewer_passes_give_another_transparency(host: MiniatureHost, generate: Generate) -> None:
     alphas = []
-    for passes in (8, 4, 2, 1):
+    for passes in (8, 4, 2, 1, "adaptive"):
         host.settings["layerdiffuse_decode_passes"] = passes
         alphas.append(pixels(generate(arguments()))[..., 3])
     assert len({alpha.tobytes() for alpha in alphas}) == 4
@@ -106,13 +111,13 @@ def test_networks_are_kept_only_while_wanted(
     host: MiniatureHost, generate: Generate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built = []
-    build = generation.weights.build
+    build = weights.build
 
     def counting(path: Path, *args: Any, **kwargs: Any) -> Any:
         built.append(path.name)
         return build(path, *args, **kwargs)
 
-    monkeypatch.setattr(generation.weights, "build", counting)
+    monkeypatch.setattr(weights, "build", counting)
     generate(arguments())
     generate(arguments())
     assert len(built) == 1

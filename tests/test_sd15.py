@@ -401,7 +401,7 @@ def test_nothing_is_kept_that_grows_with_use(
     assert len(sharing) == 3
     assert released == sharing[:2]
     assert shares
-    assert not any(shared._projections for shared in shares)
+    assert not any(shared._merged for shared in shares)
 
 
 @pytest.mark.parametrize("method", [BG2FG, JOINT], ids=name)

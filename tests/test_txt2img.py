@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib_layerdiffusion import decoding
+from lib_layerdiffusion import decode_ways
 from lib_layerdiffusion.methods import Layer, Method
 from miniature.webui import Processed, Processing, WebUI
 from tests.conftest import CONDITIONED, DECODING, SDXL_METHODS, arguments, picture, pixels, request
@@ -173,7 +173,7 @@ def test_decoder_gets_the_latent_of_vae_space(
 ) -> None:
     sampled: list[torch.Tensor] = []
     decoded: list[torch.Tensor] = []
-    decode = decoding.decode_rgba
+    decode = decode_ways.decode_rgba
 
     def spy(decoder: Any, latent: torch.Tensor, *others: Any) -> Any:
         decoded.append(latent)
@@ -184,7 +184,7 @@ def test_decoder_gets_the_latent_of_vae_space(
         return WebUI_decode(self, latents)
 
     WebUI_decode = WebUI._decode
-    monkeypatch.setattr(decoding, "decode_rgba", spy)
+    monkeypatch.setattr(decode_ways, "decode_rgba", spy)
     monkeypatch.setattr(WebUI, "_decode", keep)
     generate(arguments())
     torch.testing.assert_close(decoded[0], sampled[0][0] / 0.13025)

@@ -109,7 +109,11 @@ def test_decode_passes(webui: WebUI, script: Any) -> None:
         ("ending_step", [-1.0], "Stop At"),
         ("resize_mode", ["Tile"], "Resize Mode"),
         ("enabled", ["perhaps"], "Enabled"),
-        ("decode_passes", ["3"], 'decode_passes of LayerDiffuse is "3"; it must be one of 8, 4, 2, 1.'),
+        (
+            "decode_passes",
+            ["3"],
+            'decode_passes of LayerDiffuse is "3"; it must be one of 8, adaptive, 4, 2, 1.',
+        ),
     ],
 )
 def test_values_that_cannot_work_are_refused_before_the_first_cell(

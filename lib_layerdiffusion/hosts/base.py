@@ -117,12 +117,13 @@ class Host(Watch, Protocol):
         concat: Tensor | None,
         ending_step: float,
         seen: Callable[[], None],
-    ) -> None:
+    ) -> Callable[[], None]:
         """Say what happens at each step of sampling with `unet`, which calls `seen`.
 
         `concat` [1, 4n, h, w] (sampler space) joins the UNet's input by channel, for any batch, cond and
-        uncond. Where sigma is below that of `ending_step` (0..1, a fraction of the schedule's timesteps),
-        `original` samples instead, without it.
+        uncond. Where sigma is below that of `ending_step` (0..1, a fraction of the schedule's timesteps), the
+        model goes on without it and with the weights of `original`. Returns what frees the memory that this
+        takes; call it when sampling is over.
         """
         ...
 
@@ -194,6 +195,10 @@ class Host(Watch, Protocol):
         ...
 
     # --- networks of our own
+    def compute_device(self) -> torch.device:
+        """Return the device that adopted networks compute on."""
+        ...
+
     def adopt(
         self, network: Network, full_precision: bool = False
     ) -> Callable[[int], AbstractContextManager[Network]]:

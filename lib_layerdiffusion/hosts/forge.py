@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from backend import memory_management
 from backend.patcher.base import ModelPatcher
 from torch import Tensor, nn
@@ -25,6 +26,24 @@ class ForgeHost(BackendHost):
 
     def unet_backups(self, unet: Unet) -> Mapping[str, Tensor]:
         return unet.model.lora_loader.backup
+
+    def is_loaded(self, unet: Unet) -> bool:
+        # this is how the host itself finds out
+        return bool(unet.model.lora_loader.loaded_hash == str(list(unet.lora_patches)))
+
+    def merged_patches(self, unet: Unet) -> Mapping[str, Sequence[Any]]:
+        found: dict[str, list[Any]] = {}
+        for (_, _, _, while_running), patches in unet.lora_patches.items():
+            for name, added in () if while_running else patches.items():
+                found[name] = [*found.get(name, []), *added]
+        return found
+
+    def merge(self, unet: Unet, name: str, own: Tensor) -> Tensor:
+        from backend.patcher.lora import merge_lora_to_weight
+
+        return merge_lora_to_weight(
+            self.merged_patches(unet)[name], own, name, computation_dtype=torch.float32
+        )
 
     def patch_weights(self, unet: Unet, identity: str, patches: Mapping[str, Patch], strength: float) -> int:
         # the host merges again only when name or strength change, so the name must tell the content

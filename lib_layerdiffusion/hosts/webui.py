@@ -22,6 +22,7 @@ from lib_layerdiffusion.hosts import forge_saving
 from lib_layerdiffusion.hosts.base import Around, BaseModel, EncodePixels, Job, Network, Posterior, Unet
 from lib_layerdiffusion.hosts.capabilities import Capabilities
 from lib_layerdiffusion.hosts.forge_sampling import AwaitedCalls, StepModifier
+from lib_layerdiffusion.hosts.own_weights import KeepsOwnWeights
 from lib_layerdiffusion.hosts.webui_page import WebUIPage
 from lib_layerdiffusion.layer_patch import Lora, Patch, Shape
 
@@ -30,7 +31,7 @@ CALLS = "layerdiffuse_calls"
 BAR = ("job_count", "job_no", "sampling_steps", "sampling_step")
 
 
-class WebuiHost(WebUIPage):
+class WebuiHost(KeepsOwnWeights, WebUIPage):
     """The part of `hosts.base.Host` that every kind of Forge shares."""
 
     name: str
@@ -53,10 +54,6 @@ class WebuiHost(WebUIPage):
 
     def sigma(self, unet: Unet, percent: float) -> float:
         """The noise level at a fraction of the schedule's timesteps."""
-        raise NotImplementedError
-
-    def unet_backups(self, unet: Unet) -> Mapping[str, Tensor]:
-        """The model's own weights, by name, where a merged one is in their place at present."""
         raise NotImplementedError
 
     def weight_patches(self, patches: Mapping[str, Patch]) -> dict[str, Any]:
@@ -158,10 +155,6 @@ class WebuiHost(WebUIPage):
         own = {**dict(unet.model.named_parameters()), **self.unet_backups(unet)}
         return {name: None if self.is_packed(weight) else tuple(weight.shape) for name, weight in own.items()}
 
-    def is_packed(self, weight: Tensor) -> bool:
-        """True for a quantized weight whose shape is not the layer's."""
-        return hasattr(weight, "bnb_quantized") or getattr(weight, "gguf_cls", None) is not None
-
     def unet(self, p: Job) -> Unet:
         return p.sd_model.forge_objects.unet
 
@@ -188,7 +181,7 @@ class WebuiHost(WebUIPage):
         concat: Tensor | None,
         ending_step: float,
         seen: Callable[[], None],
-    ) -> None:
+    ) -> Callable[[], None]:
         # the host's own slot for `concat` takes one only if its batch equals the latents', or not at all
         modifier = StepModifier(
             current=lambda: p.sd_model.forge_objects.unet,
@@ -196,11 +189,13 @@ class WebuiHost(WebUIPage):
             sigma_end=self.sigma(original, ending_step),
             concat=concat,
             prepare=self.prepare_sampling,
+            own_weights=lambda patcher, x: self.own_weights(patcher, original, x),
             make_condition=self.make_condition,
             seen=seen,
             calls=unet.model_options.get(CALLS),
         )
         unet.add_conditioning_modifier(modifier)
+        return modifier.release
 
     def unet_dtype(self, p: Job) -> torch.dtype:
         return self.computation_dtype(p.sd_model.forge_objects_original.unet)
@@ -218,6 +213,10 @@ class WebuiHost(WebUIPage):
 
         def call(apply_model: Callable[..., Tensor], arguments: dict[str, Any]) -> Tensor:
             calls.came()
+            if calls.paused:
+                if earlier is not None:
+                    return earlier(apply_model, arguments)
+                return apply_model(arguments["input"], arguments["timestep"], **arguments["c"])
             # a script that comes after this one may have replaced it since
             _check_attention(arguments["c"]["transformer_options"])
             x = arguments["input"]
@@ -299,10 +298,13 @@ class WebuiHost(WebUIPage):
         forge_saving.before_image_saved(params, self.options())
 
     # --- networks of our own
+    def compute_device(self) -> torch.device:
+        return torch.device(self.memory.get_torch_device())
+
     def adopt(
         self, network: Network, full_precision: bool = False
     ) -> Callable[[int], AbstractContextManager[Network]]:
-        device, offload = self.memory.get_torch_device(), self.memory.unet_offload_device()
+        device, offload = self.compute_device(), self.memory.unet_offload_device()
         half = not full_precision and self.memory.should_use_fp16(device)
         dtype = torch.float16 if half else torch.float32
         patcher = self.make_patcher(

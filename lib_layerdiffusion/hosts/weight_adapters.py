@@ -6,6 +6,7 @@ leave the parts of a model that do not fit on the CPU, which only their own laye
 
 from __future__ import annotations
 
+import copy
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from lib_layerdiffusion.hosts.base import Unet
+from lib_layerdiffusion.hosts.own_weights import OwnWeights
 from lib_layerdiffusion.hosts.webui import WebuiHost
 from lib_layerdiffusion.layer_patch import Lora, Patch
 
@@ -29,6 +31,19 @@ class WeightAdapters(WebuiHost):
     def unet_backups(self, unet: Unet) -> Mapping[str, Tensor]:
         # a patcher's clones share them
         return {name: kept.weight for name, kept in unet.backup.items()}
+
+    def is_loaded(self, unet: Unet) -> bool:
+        return bool(unet.model.current_weight_patches_uuid == unet.patches_uuid)
+
+    def merge(self, unet: Unet, name: str, own: Tensor) -> Tensor:
+        # their own function, which also rounds, reads and writes the model itself
+        scratch = copy.copy(unet)
+        scratch.backup, scratch.weight_inplace_update = {}, False
+        weights = OwnWeights(unet.model, {name: own})
+        with weights.in_place():
+            scratch.patch_weight_to_device(name, device_to=own.device)
+            merged: Tensor = unet.model.get_parameter(name)
+        return merged
 
     def weight_patches(self, patches: Mapping[str, Patch]) -> dict[str, Any]:
         return {

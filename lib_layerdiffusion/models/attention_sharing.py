@@ -54,6 +54,27 @@ class Projections:
     bias: Tensor
 
 
+@dataclass(frozen=True)
+class Folded:
+    """What comes before the attention across frames as one linear layer, and after it as another.
+
+    Nothing but linear layers lies between normalised tokens and queries, keys and values: one product with
+    q, k, v below each other, weight [3 * hidden, hidden], does for both. A single frame attends to itself
+    alone, so that one product [hidden, hidden] does for everything.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What a unit computes with in one sampling: each frame's projections, and the part across frames."""
+
+    frames: list[Projections]
+    across: Folded
+
+
 def linear_weight(layer: nn.Module, in_features: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """Return weight [out, in] and bias [out] of a linear layer, float32, by calling it.
 
@@ -102,11 +123,28 @@ class SharingUnit(nn.Module):
                 ]
             )
 
-    def merge(self, attention: Any, like: Tensor, strength: float) -> list[Projections]:
-        """Return each frame's weights: those of `attention` plus strength * up @ down, in `like`'s dtype.
+    def merge(self, attention: Any, like: Tensor, strength: float) -> Merged:
+        """Return what the unit computes with, in `like`'s dtype.
 
-        `attention` has to_q, to_k, to_v and to_out[0].
+        Each frame's weights are those of `attention`, which has to_q, to_k, to_v and to_out[0], plus
+        strength * up @ down.
         """
+        return Merged(self._project(attention, like, strength), self._fold(like))
+
+    def _fold(self, like: Tensor) -> Folded:
+        layers = (
+            (self.temporal_q, self.temporal_k, self.temporal_v) if self.frames > 1 else (self.temporal_v,)
+        )
+        weight = torch.cat([layer.weight.float() for layer in layers])
+        bias = torch.cat([layer.bias.float() for layer in layers])
+        bias = bias + weight @ self.temporal_i.bias.float()
+        weight = weight @ self.temporal_i.weight.float()
+        if self.frames == 1:
+            last = self.temporal_o.weight.float()
+            weight, bias = last @ weight, last @ bias + self.temporal_o.bias.float()
+        return Folded(weight.to(like.dtype), bias.to(like.dtype))
+
+    def _project(self, attention: Any, like: Tensor, strength: float) -> list[Projections]:
         layers = {"q": attention.to_q, "k": attention.to_k, "v": attention.to_v, "out": attention.to_out[0]}
         base: dict[str, Tensor] = {}
         bias = like.new_zeros(())
@@ -133,7 +171,7 @@ class SharingUnit(nn.Module):
     def forward(
         self,
         h: Tensor,
-        projections: list[Projections],
+        merged: Merged,
         sources: list[tuple[Tensor, Tensor]] | None,
         control: list[Tensor] | None,
         strength: float,
@@ -141,12 +179,12 @@ class SharingUnit(nn.Module):
     ) -> Tensor:
         """Return what the block adds to its residual stream, [(b f), n, hidden], for normalised tokens h.
 
-        `sources` are each frame's key and value inputs [b, m, context]; None is self attention. `control`
-        is what `control_tokens` gave. `strength` scales everything that the base attention has not: 0
-        is the base attention, 1 the released model.
+        `merged` is what `merge` gave, `control` what `control_tokens` gave. `sources` are each frame's key
+        and value inputs [b, m, context]; None is self attention. `strength` scales everything that the base
+        attention has not: 0 is the base attention, 1 the released model.
         """
         frames = []
-        for f, weights in enumerate(projections):
+        for f, weights in enumerate(merged.frames):
             x = h[f :: self.frames]
             if control is not None:
                 x = x + strength * control[f]
@@ -157,23 +195,18 @@ class SharingUnit(nn.Module):
             )
             frames.append(x + F.linear(attended, weights.out, weights.bias))
         shared = torch.stack(frames, dim=1)
-        shared = shared + strength * self._across_frames(shared)
+        shared = shared + strength * self._across_frames(shared, merged.across)
         return rearrange(shared, "b f n c -> (b f) n c") - h
 
-    def _across_frames(self, x: Tensor) -> Tensor:
+    def _across_frames(self, x: Tensor, folded: Folded) -> Tensor:
         """Attention of x [b, f, n, hidden] over f, at every token position by itself."""
-        y = self.temporal_i(self.temporal_n(x))
-        v: Tensor = self.temporal_v(y)
-        if self.frames > 1:
-            q, k = (
-                rearrange(t, "b f n (h d) -> b n h f d", h=HEADS)
-                for t in (self.temporal_q(y), self.temporal_k(y))
-            )
-            v = rearrange(v, "b f n (h d) -> b n h f d", h=HEADS)
-            # a few frames at thousands of positions: too many tiny attentions for the fused kernels
-            scores = (q @ k.transpose(-1, -2)) * q.shape[-1] ** -0.5
-            v = rearrange(scores.softmax(-1) @ v, "b n h f d -> b f n (h d)")
-        result: Tensor = self.temporal_o(v)
+        y = F.linear(self.temporal_n(x), folded.weight, folded.bias)
+        if self.frames == 1:
+            return y
+        q, k, v = rearrange(y, "b f n (p h d) -> p b n h f d", p=3, h=HEADS)
+        # a few frames at thousands of positions: too many tiny attentions for the fused kernels
+        scores = (q @ k.transpose(-1, -2)) * q.shape[-1] ** -0.5
+        result: Tensor = self.temporal_o(rearrange(scores.softmax(-1) @ v, "b n h f d -> b f n (h d)"))
         return result
 
 
@@ -217,7 +250,8 @@ class AttentionSharing(nn.Module):
 
     def merged_values(self) -> int:
         """How many numbers `merge` makes for all units together."""
-        return sum(
+        across = sum(unit.hidden**2 * (3 if unit.frames > 1 else 1) for unit in self.units)
+        return across + sum(
             pair.up.weight.shape[0] * pair.down.weight.shape[1]
             for unit in self.units
             for name in PROJECTIONS

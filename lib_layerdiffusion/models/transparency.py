@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from lib_layerdiffusion.models.blocks import DownBlock, MidBlock, UpBlock, activate, best_format, group_norm
+from lib_layerdiffusion.models.blocks import DownBlock, MidBlock, UpBlock, activate, group_norm, in_best_order
 
 DECODER_WIDTHS = (32, 32, 64, 128, 256, 512, 512)
 LEVELS = len(DECODER_WIDTHS)
@@ -18,6 +18,9 @@ ATTENTION_FROM = 4
 LATENT_LEVEL = 3
 DECODER_MULTIPLE = 2 ** (LEVELS - 1)
 """Height and width in pixels must be multiples of this: each level but the last halves them."""
+
+LATENT_SCALE = 8
+"""Pixels per latent position and side."""
 
 
 class TransparencyEncoder(nn.Sequential):
@@ -75,7 +78,7 @@ class TransparencyDecoder(nn.Module):
         self.conv_out = nn.Conv2d(widths[0], 4, 3, padding=1)
 
     def forward(self, pixel: Tensor, latent: Tensor) -> Tensor:
-        x = self.conv_in(pixel.contiguous(memory_format=best_format(pixel)))
+        x = self.conv_in(in_best_order(pixel))
         skips = [x]
         for level, block in enumerate(self.down_blocks):
             if level == LATENT_LEVEL:

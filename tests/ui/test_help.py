@@ -113,7 +113,7 @@ def toasts(page: Page) -> str:
         ({}, FROM_FOREGROUND, "needs a foreground picture"),
         ({"family": "sd15"}, DEFAULT, "needs an SDXL checkpoint, but the miniature (sd15) is loaded"),
         ({"inpainting": True}, FROM_FOREGROUND, "cannot use the inpainting checkpoint"),
-        ({"settings": {"layerdiffuse_decode_passes": 3}}, DEFAULT, "must be one of 8, 4, 2, 1"),
+        ({"settings": {"layerdiffuse_decode_passes": 3}}, DEFAULT, "must be one of 8, adaptive, 4, 2, 1"),
     ],
     ids=["picture", "checkpoint", "inpainting", "setting"],
 )
