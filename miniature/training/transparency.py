@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lib_layerdiffusion.images import Uint8Image, flatten_on_grey, pad_colour
 from lib_layerdiffusion.models.transparency import TransparencyDecoder, TransparencyEncoder
-from lib_layerdiffusion.transparency import ORIENTATIONS, _orient
+from lib_layerdiffusion.voting import ORIENTATIONS
 from miniature.autoencoder import AutoencoderKL
 from miniature.training import loop
 from miniature.training.autoencoder import slopes, to_tensor, write_sheet
@@ -53,6 +53,11 @@ def sample(emoji: Emoji, rng: Rng, side: int) -> tuple[Uint8Image, bool]:
     rgb = over(layer, background(rng, side, side))
     opaque = np.concatenate([rgb, np.ones_like(rgb[..., :1])], axis=2)
     return (opaque * 255).round().astype(np.uint8), True
+
+
+def turned(x: Tensor, flip: bool, turns: int) -> Tensor:
+    """One of the orientations of the vote: mirrored first, then quarter turns."""
+    return torch.rot90(x.flip(-1) if flip else x, turns, (-2, -1))
 
 
 def encoder_input(rgba: Uint8Image) -> Tensor:
@@ -97,8 +102,8 @@ def _train(
             decoded = vae.decode(latent).float()
             orientation = ORIENTATIONS[step % len(ORIENTATIONS)]
             pixel = (decoded / 2 + 0.5).clamp(0, 1)
-            result = pair.decoder(_orient(pixel, *orientation), _orient(latent, *orientation)).float()
-        wanted = _orient(target, *orientation)
+            result = pair.decoder(turned(pixel, *orientation), turned(latent, *orientation)).float()
+        wanted = turned(target, *orientation)
         identity = ((decoded - pixels).abs().mean((1, 2, 3)) * (noise == 0)).sum() / count
         alpha = (result[:, :1] - wanted[:, :1]).abs().mean() + 0.5 * slopes(result[:, :1], wanted[:, :1])
         weight = wanted[:, :1] + INVISIBLE
