@@ -71,8 +71,7 @@ def test_glass_is_see_through(trained: Trained) -> None:
     for prompt in ("wine glass", "crystal ball"):
         result = trained.run([{"method": measure.ATTENTION.label}], prompt=prompt, seed=1)
         alpha = pixels(result)[0, ..., 3]
-        between = (alpha > 40) & (alpha < 215)
-        assert between.mean() > 0.1, prompt
+        assert ((alpha > 40) & (alpha < 215)).mean() > 0.15, prompt
 
 
 def test_prompts_decide_what_is_drawn(trained: Trained) -> None:
@@ -86,7 +85,7 @@ def test_prompts_decide_what_is_drawn(trained: Trained) -> None:
 def test_foreground_to_blended_keeps_the_foreground(
     trained: Trained, known_scenes: list[measure.Layers]
 ) -> None:
-    assert np.mean([measure.foreground_kept(trained, scene) for scene in known_scenes]) > 20
+    assert np.mean([measure.foreground_kept(trained, scene) for scene in known_scenes]) > 23
 
 
 def test_background_to_blended_keeps_the_background(
@@ -99,14 +98,14 @@ def test_the_background_is_found_without_the_foreground(
     trained: Trained, known_scenes: list[measure.Layers]
 ) -> None:
     found = [measure.background_found(trained, scene) for scene in known_scenes]
-    assert np.mean([to_background for to_background, _ in found]) > 18
+    assert np.mean([to_background for to_background, _ in found]) > 15
     for to_background, to_blended in found:
-        assert to_background > to_blended + 3
+        assert to_background > to_blended + 4
 
 
 def test_the_foreground_is_found_with_its_alpha(trained: Trained, known_scenes: list[measure.Layers]) -> None:
     errors = [measure.foreground_found(trained, scene) for scene in known_scenes]
-    assert np.mean(errors) < 0.06
+    assert np.mean(errors) < 0.04
 
 
 def test_stop_at_and_weight_lead_from_transparent_to_opaque(trained: Trained) -> None:
