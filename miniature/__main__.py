@@ -1,66 +1,29 @@
-"""The main job without a WebUI: every method and img2img, from the pictures beside this file to PNGs.
+"""The main job without a WebUI, over the trained miniature: a page with the extension's panel.
 
-It runs scripts/forge_layerdiffusion.py, as a host does, over a diffusion model of four million parameters
-with random weights: every step is the real one, but the pictures show noise.
+Where there is no display, or with --out, pictures of every method are written instead. It runs
+scripts/forge_layerdiffusion.py, as a host does.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, PngImagePlugin
 
 from lib_layerdiffusion.errors import LayerDiffuseError
-from lib_layerdiffusion.methods import METHODS, SD15, SDXL, Layer, Method
-from lib_layerdiffusion.settings import ARGUMENTS, SHORT
-from miniature.host import MiniatureHost
-from miniature.random_weights import base_state_dict, layer_files, load_base
-from miniature.script import load_script
-from miniature.unet import SD15_MINIATURE, SDXL_MINIATURE
-from miniature.webui import Processing, WebUI
-
-PICTURES = Path(__file__).parent / "pictures"
-
-
-def layers() -> dict[Layer, Image.Image]:
-    foreground = Image.open(PICTURES / "glass.png")
-    background = Image.open(PICTURES / "lake.png").convert("RGBA")
-    return {
-        Layer.FOREGROUND: foreground,
-        Layer.BACKGROUND: background,
-        Layer.BLENDED: Image.alpha_composite(background, foreground),
-    }
-
-
-class Task(NamedTuple):
-    """One request: its name, its method, changed script arguments and changed fields."""
-
-    name: str
-    method: Method
-    arguments: dict[str, Any]
-    fields: dict[str, Any]
-
-
-def tasks() -> Iterator[Task]:
-    pictures = layers()
-    for method in METHODS:
-        given = {f"{SHORT[layer]}_image": pictures[layer] for layer in method.pictures}
-        arguments = {"method": method.label, **given}
-        yield Task(method.weights.name, method, arguments, {})
-        if not method.pictures and method.frames == 1:
-            fields = {"init_images": [pictures[Layer.FOREGROUND]], "denoising_strength": 0.5}
-            yield Task(f"{method.weights.name}-img2img", method, arguments, fields)
+from miniature import demo, random_demo
+from miniature.training.backgrounds import PLACES
 
 
 def save(image: Image.Image, path: Path) -> str:
+    """Write a PNG with its infotext; say what is in it."""
     metadata = PngImagePlugin.PngInfo()
-    metadata.add_text("parameters", image.info["parameters"])
+    if "parameters" in image.info:
+        metadata.add_text("parameters", image.info["parameters"])
     image.save(path, pnginfo=metadata)
     transparency = "opaque"
     if image.mode == "RGBA":
@@ -69,48 +32,64 @@ def save(image: Image.Image, path: Path) -> str:
     return f"{path}  {image.mode} {image.width}x{image.height}  {transparency}"
 
 
+def has_display() -> bool:
+    return sys.platform in ("win32", "darwin") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
+
+
+def write(options: argparse.Namespace, out: Path) -> None:
+    """The pictures and an index.html of them. Raises LayerDiffuseError."""
+    out.mkdir(parents=True, exist_ok=True)
+    trained = demo.Trained()
+    shown = []
+    for made in demo.tour(trained, options.prompt, options.place, options.seed, steps=options.steps):
+        for kind, images in (("", made.result.images), ("-preview", made.result.extra_images)):
+            for image in images:
+                path = out / f"{made.name}{kind}.png"
+                print(save(image, path), flush=True)
+                shown.append(f'<figure><img src="{path.name}"><figcaption>{path.stem}</figcaption></figure>')
+    style = "body{background:repeating-conic-gradient(#888 0 25%,#aaa 0 50%) 0/32px 32px}"
+    style += "figure{display:inline-block;margin:8px}img{width:256px;image-rendering:auto}"
+    text = f"<!doctype html><meta charset=utf-8><style>{style}</style>{''.join(shown)}\n"
+    (out / "index.html").write_text(text, "utf-8")
+    print(f"{out / 'index.html'}  all of them")
+
+
+def serve(port: int | None) -> None:
+    from miniature.app import build
+    from miniature.page import QUEUE
+
+    page = build(demo.Trained())
+    page.queue(**QUEUE)
+    page.launch(server_name="127.0.0.1", server_port=port, inbrowser=has_display())
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python dev.py demo", description=__doc__)
-    parser.add_argument(
-        "--out", type=Path, default=Path("outputs"), help="folder for the PNGs (default: outputs)"
-    )
-    parser.add_argument("--prompt", default="a cup made of glass")
-    parser.add_argument("--size", type=int, nargs=2, default=(256, 256), metavar=("WIDTH", "HEIGHT"))
-    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--out", type=Path, help="write PNGs into this folder (without a display: outputs)")
+    parser.add_argument("--page", action="store_true", help="open the page even without a display")
+    parser.add_argument("--port", type=int, help="of the page")
+    parser.add_argument("--prompt", default="red apple", help="what to draw")
+    parser.add_argument("--place", default="meadow", choices=PLACES, help="where, for blended pictures")
+    parser.add_argument("--steps", type=int, default=demo.STEPS)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--random", action="store_true", help="all ten methods over random weights instead: noise"
+    )
     options = parser.parse_args()
-    width, height = options.size
-    if min(width, height) < 8 or width % 8 or height % 8 or options.steps < 1:
-        parser.error("width and height must be multiples of 8, and at least one step is needed")
-    options.out.mkdir(parents=True, exist_ok=True)
-    models_dir = options.out / "models"
-    layer_files(models_dir / "layer_model", seed=1)
-    configs = {SDXL: SDXL_MINIATURE, SD15: SD15_MINIATURE}
-    webuis = {
-        family: WebUI(load_base(base_state_dict(1, config), config)) for family, config in configs.items()
-    }
-    scripts = {family: load_script(partial(MiniatureHost, models_dir, family.key)) for family in webuis}
-    for task in tasks():
-        family = task.method.family
-        request = Processing(
-            webuis[family],
-            prompt=options.prompt,
-            width=width,
-            height=height,
-            steps=options.steps,
-            seed=options.seed,
-            scripts=[scripts[family]],
-            script_args=list({**dict(ARGUMENTS), "enabled": True, **task.arguments}.values()),
-            **task.fields,
-        )
-        try:
-            images = webuis[family].process_images(request).images
-        except LayerDiffuseError as error:
-            print(f"{task.name}: {error}", file=sys.stderr)
-            return 1
-        for image, layer in zip(images, task.method.outputs, strict=True):
-            suffix = f"-{layer.value}" if len(images) > 1 else ""
-            print(save(image, options.out / f"{task.name}{suffix}.png"), flush=True)
+    if options.steps < 1:
+        parser.error("at least one step is needed")
+    out = options.out or Path("outputs")
+    try:
+        if options.random:
+            for image, path in random_demo.pictures(out, options.prompt, options.steps, options.seed):
+                print(save(image, path), flush=True)
+        elif options.out is None and (options.page or has_display()):
+            serve(options.port)
+        else:
+            write(options, out)
+    except LayerDiffuseError as error:
+        print(error, file=sys.stderr)
+        return 1
     return 0
 
 

@@ -44,7 +44,7 @@ def test_every_fault_has_a_test() -> None:
     assert [row for row in faults if "`test_" not in row] == []
 
 
-@pytest.mark.parametrize("document", [*DOCUMENTS, "README.md", "benchmarks/README.md"])
+@pytest.mark.parametrize("document", [*DOCUMENTS, "README.md", "benchmarks/README.md", "miniature/README.md"])
 def test_links_inside_the_project_lead_somewhere(document: str) -> None:
     path = ROOT / document
     targets = re.findall(r"\]\(([^)#\s]+)", path.read_text("utf-8"))

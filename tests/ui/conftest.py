@@ -10,6 +10,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,9 +74,15 @@ def page_host(models_dir: Path) -> MiniatureHost:
 
 @pytest.fixture(scope="session")
 def page_url(page_host: MiniatureHost, base: BaseModel) -> Iterator[str]:
+    with served(build_page(load_script(lambda: page_host), WebUI(copy.deepcopy(base)))) as url:
+        yield url
+
+
+@contextmanager
+def served(demo: Any) -> Iterator[str]:
+    """The address of a gradio page on this machine."""
     from miniature.page import QUEUE
 
-    demo = build_page(load_script(lambda: page_host), WebUI(copy.deepcopy(base)))
     # gradio's own search for a port leaves a socket open for each one that is taken
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -91,6 +98,12 @@ def page_url(page_host: MiniatureHost, base: BaseModel) -> Iterator[str]:
 
 @pytest.fixture
 def page(browser: Browser, page_url: str) -> Iterator[Page]:
+    with opened(browser, page_url) as page:
+        yield page
+
+
+@contextmanager
+def opened(browser: Browser, page_url: str) -> Iterator[Page]:
     """The page as after opening it; nothing outside this machine is asked for."""
 
     def keep_inside(route: Route) -> None:

@@ -1,0 +1,1 @@
+"""How the miniature's networks are trained; nothing here is needed to run them."""

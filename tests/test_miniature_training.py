@@ -1,0 +1,182 @@
+"""The training recipe at a tiny scale: no download, no pictures but the committed ones."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lib_layerdiffusion import layer_patch
+from lib_layerdiffusion.transparency import encode_offset
+from miniature import measure
+from miniature.patcher import PREFIX
+from miniature.schedule import NoiseSchedule
+from miniature.text import TextEncoder
+from miniature.trained import TRAINED
+from miniature.training import autoencoder, backgrounds, emoji, generator, layers, loop, scenes, transparency
+from miniature.unet import UNet
+
+
+class Line(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(3))
+
+
+def fit(folder: Path, steps: int, stop: int | None = None) -> dict[str, Tensor]:
+    """Fit noisy targets; break off before step `stop`."""
+    module = Line()
+
+    def loss(step: int) -> dict[str, Tensor]:
+        if step == stop:
+            raise KeyboardInterrupt
+        wanted = torch.tensor([1.0, 2.0, 3.0]) + torch.randn(3)
+        wanted += torch.from_numpy(loop.rng("small", step).normal(size=3)).float()
+        return {"loss": ((module.weight - wanted) ** 2).mean()}
+
+    return loop.train(loop.Plan("small", steps, 0.1, warmup=2, save_seconds=-1), folder, module, loss)
+
+
+@pytest.mark.filterwarnings("ignore:Converting a tensor")
+def test_a_broken_off_stage_goes_on_to_the_same_result(tmp_path: Path) -> None:
+    whole = fit(tmp_path / "whole", 6)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "parts", 6, stop=4)
+    with pytest.raises(loop.Untrained, match="run the stage small first"):
+        loop.result("small", tmp_path / "parts", Line())
+    assert torch.equal(fit(tmp_path / "parts", 6)["weight"], whole["weight"])
+    found = Line()
+    loop.result("small", tmp_path / "parts", found)
+    assert torch.equal(found.weight.detach(), whole["weight"])
+
+
+@pytest.mark.parametrize("task", generator.TASKS.values(), ids=lambda task: task.file)
+def test_a_layer_file_merges_to_the_weights_that_were_trained(task: generator.Task) -> None:
+    torch.manual_seed(0)
+    unet = UNet(TRAINED)
+    patch = generator.Patch(unet, task)
+    for part in patch.parts.values():
+        part.data = (torch.randn(part.shape) * 0.1).half().float()
+    trained = patch.weights()
+    model = {PREFIX + name: tuple(parameter.shape) for name, parameter in unet.named_parameters()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in patch.tensors().items()}
+    layer_patch.check(shapes, model, len(task.conditions), task.file, "the miniature")
+    merged = {
+        name: layer_patch.merge(unet.get_parameter(name.removeprefix(PREFIX)).data, [(one, 1.0)])
+        for name, one in layer_patch.parse(patch.tensors()).items()
+    }
+    assert {name.removeprefix(PREFIX) for name in merged} == set(trained)
+    for name, weight in merged.items():
+        torch.testing.assert_close(weight, trained[name.removeprefix(PREFIX)], atol=1e-5, rtol=1e-4)
+
+
+def test_a_patch_starts_as_the_unpatched_model() -> None:
+    torch.manual_seed(0)
+    unet = UNet(TRAINED)
+    last = unet.out[2]
+    assert isinstance(last, nn.Conv2d)
+    nn.init.normal_(last.weight, std=0.1)
+    text, schedule = TextEncoder(), NoiseSchedule()
+    x, timestep = torch.randn(2, 4, 16, 16), torch.tensor([10.0, schedule.last])
+    given = timestep, *text(["red apple", ""])
+    for task in generator.TASKS.values():
+        wide = torch.cat([x, torch.randn(2, 4 * len(task.conditions), 16, 16)], dim=1)
+        with torch.inference_mode():
+            patched = generator.Patch(unet, task).predict(wide, *given)
+            torch.testing.assert_close(patched, unet(x, *given), atol=1e-5, rtol=1e-4)
+
+
+def test_training_sees_what_the_extension_encodes() -> None:
+    rgba = next(iter(measure.see_through(measure.held_out()).values()))
+    encoder = transparency.Pair().encoder
+    with torch.inference_mode():
+        ours = encoder(transparency.encoder_input(rgba)[None])
+        torch.testing.assert_close(ours, encode_offset(encoder, rgba))
+
+
+def test_held_out_pictures_are_none_of_the_trained_ones() -> None:
+    names = [path.stem.replace("-", " ") for path in measure.HELD_OUT.glob("*.png")]
+    assert len(names) >= 16
+    for name in names:
+        assert emoji.is_held_out(name), name
+    assert not any(map(emoji.is_held_out, emoji.CONCEPTS))
+
+
+def test_sequences_have_no_name_of_their_own() -> None:
+    assert emoji.name_of("1f34e") == "red apple"
+    assert emoji.name_of("2615-fe0f") == "hot beverage"
+    assert emoji.name_of("1f468-200d-1f680") is None
+
+
+def test_without_the_registry_one_sentence_says_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(emoji, "ADDRESS", "http://127.0.0.1:9/nothing.tgz")
+    with pytest.raises(emoji.DataError, match=r"npm registry .* put the package's archive at"):
+        emoji.fetch(tmp_path / "data")
+
+
+def test_another_archive_than_the_published_one_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = tmp_path / "other.tgz"
+    with tarfile.open(archive, "w:gz") as package:
+        package.addfile(tarfile.TarInfo("package/assets/1f34e.webp"), io.BytesIO())
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(emoji, "ADDRESS", archive.as_uri())
+    with pytest.raises(emoji.DataError, match="not the archive that was published"):
+        emoji.fetch(tmp_path / "data")
+    assert list((tmp_path / "data").glob("*.tgz")) == []
+
+
+@pytest.fixture
+def known() -> emoji.Emoji:
+    """Concepts shown by other pictures: the real ones are not committed."""
+    pictures = list(measure.held_out().values())
+    names = list(emoji.CONCEPTS)
+    return emoji.Emoji(names, np.stack([pictures[n % len(pictures)] for n in range(len(names))]))
+
+
+def test_a_scene_is_its_foreground_over_its_background(known: emoji.Emoji) -> None:
+    places = set()
+    for number in range(12):
+        one, again = scenes.scene(known, number), scenes.scene(known, number)
+        assert (one.blended == again.blended).all()
+        laid = layers.over(layers.premultiplied(one.foreground), one.background)
+        assert np.abs(laid - one.blended).max() < 3 / 255
+        assert one.foreground[0, :, 3].max() < 128
+        places.add(one.place)
+    assert len(places) > 3
+    assert places <= {*backgrounds.PLACES, ""}
+
+
+def test_variants_are_see_through() -> None:
+    layer = layers.premultiplied(measure.held_out()["elephant"])
+    for variant in layers.VARIANTS:
+        alpha = variant(layer, np.random.default_rng(1))[..., 3]
+        between = (alpha > 0.1) & (alpha < 0.9)
+        assert between.mean() > 2 * ((layer[..., 3] > 0.1) & (layer[..., 3] < 0.9)).mean()
+        assert alpha.max() <= 1.0001
+
+
+def test_the_measured_scale_leaves_pictures_as_they_are(tmp_path: Path, known: emoji.Emoji) -> None:
+    torch.manual_seed(0)
+    plain = autoencoder.AutoencoderKL()
+    state = {"done": True, "average": dict(plain.named_parameters())}
+    torch.save(state, tmp_path / "autoencoder.pt")
+    scaled = autoencoder.trained(tmp_path, known)
+    x = 2 * autoencoder.to_tensor([autoencoder.compose(known, loop.rng("scale", 0), 128)]) - 1
+    with torch.inference_mode():
+        mean, logvar = plain.moments(x)
+        scaled_mean, scaled_logvar = scaled.moments(x)
+        ratio = float(scaled_mean.std() / mean.std())
+        torch.testing.assert_close(scaled.decode(scaled_mean), plain.decode(mean), atol=1e-4, rtol=1e-3)
+        std = torch.exp(0.5 * scaled_logvar) / torch.exp(0.5 * logvar)
+        torch.testing.assert_close(std, torch.full_like(std, ratio), atol=1e-3 * ratio, rtol=1e-3)
+        assert 0.2 < float(scaled.process_in(scaled_mean).std()) < 5
