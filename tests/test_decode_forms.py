@@ -156,3 +156,14 @@ def test_statistics_of_a_picture_can_be_used_again(decoder: TransparencyDecoder,
     own = decode(pixel / 2, latent)
     torch.testing.assert_close(own, plain_decode.forward(decoder, pixel / 2, latent), atol=TOLERANCE, rtol=0)
     assert (as_told - own).abs().max() > 100 * TOLERANCE
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("values", [None, 300])
+def test_an_adaptive_decode_in_doubt_everywhere_is_the_released_one(
+    decoder: TransparencyDecoder, values: int | None
+) -> None:
+    decode = decoder if values is None else StripDecoder(decoder, values, "cpu")
+    pixel, latent = inputs((128, 192))
+    adaptive = vote(decode, pixel, latent, Votes(adaptive=True))
+    torch.testing.assert_close(adaptive, vote(decoder, pixel, latent), atol=TOLERANCE, rtol=0)
