@@ -168,9 +168,9 @@ def foreground_found(trained: Trained, scene: Layers) -> float:
 
 
 def found_unprompted(trained: Trained, scene: Layers) -> tuple[float, float]:
-    """PSNR around the foreground of the background, and alpha error of the foreground, found without a prompt.
+    """PSNR of the background where it was visible, and alpha error of the foreground, found without a prompt.
 
-    Only the condition pictures can tell what they are, so these depend on each being in its place.
+    Only the condition pictures can tell what these are, so each must be in its place.
     """
     background = layered(trained, "layer_xl_fgble2bg", scene, "")
     foreground = layered(trained, "layer_xl_bgble2fg", scene, "")[..., 3]
@@ -198,7 +198,9 @@ def main() -> int:
     for kind, given in (("held out", pictures), ("held out, see-through", see_through(pictures))):
         trips = [round_trip(trained, rgba) for rgba in given.values()]
         _row(f"{kind}: alpha, mean absolute error", [trip.alpha for trip in trips], 4)
-        _row(f"{kind}: colour of opaque pixels, mean absolute error", [trip.colour for trip in trips], 4)
+        if given is pictures:
+            # glass has no opaque pixels
+            _row(f"{kind}: colour of opaque pixels, mean absolute error", [t.colour for t in trips], 4)
     kept = [decoding_kept(trained, rgba) for rgba in see_through(pictures).values()]
     _row("autoencoder's own decoding, PSNR in dB", [plain for plain, _ in kept], 1)
     _row("the same with the offset", [adjusted for _, adjusted in kept], 1)
