@@ -30,7 +30,7 @@ from lib_layerdiffusion.voting import Votes
 
 
 class Held(TorchDispatchMode):
-    """Counts the bytes of tensors that are alive, but for the known ones and what is made while `elsewhere` is set."""
+    """Counts the bytes of tensors that are alive, without the known ones and those made `elsewhere`."""
 
     def __init__(self, *known: Tensor) -> None:
         super().__init__()
@@ -101,10 +101,8 @@ def counted(network: TransparencyDecoder, size: int, dtype: torch.dtype) -> dict
     pixel = torch.empty(1, 3, size, size, dtype=dtype, device="meta")
     latent = torch.empty(1, 4, size // 8, size // 8, dtype=dtype, device="meta")
     result = 4 * size * size * dtype.itemsize / 1e6
-    found = {
-        "plain": megabytes(lambda: plain_decode.forward(network, pixel, latent), Held(pixel, latent))
-        + 7 * result,
-    }
+    plain = partial(plain_decode.forward, network, pixel, latent)
+    found = {"plain": megabytes(plain, Held(pixel, latent)) + 7 * result}
     for way in ways(torch.device("cuda"), size, size, Votes())[:-1]:
         held = Held(pixel, latent)
         decode = network if way.strip is None else StripDecoder(network, way.strip, "meta")

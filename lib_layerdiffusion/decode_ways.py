@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lib_layerdiffusion.images import FloatImage, Uint8Image
+from lib_layerdiffusion.models.blocks import ORDER_PAYS
 from lib_layerdiffusion.models.strips import StripDecoder
 from lib_layerdiffusion.models.transparency import TransparencyDecoder
 from lib_layerdiffusion.transparency import decode_rgba
@@ -23,11 +24,11 @@ STRIP = 1 << 22
 WHOLE_VALUES, STORED_VALUES = 352, 224
 """Activations per pixel that exist at once in a pass: as a whole, and in strips beside the strips."""
 
-KEPT_VALUES = 2
-"""Keys and values of the widest attention, 2 * 256 for 16 x 16 pixels."""
+KEPT_VALUES, STRIP_COPIES = 8, 18
+"""Activations per pixel, and strips, that are on a device whose wide layers are stored elsewhere.
 
-STRIP_COPIES = 6
-"""A strip's inputs, joined, normalised, convolved, and what is added to it, twice as wide at most."""
+All of these are counted by `benchmarks.decode_memory`.
+"""
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,8 @@ def ways(device: torch.device, height: int, width: int, votes: Votes, low_memory
     own_copy = Way("on the CPU", 0, single, CACHED_STRIP, own_copy=True)
     in_strips = pixels * STORED_VALUES + results
     if device.type == "cpu":
-        return [
-            Way("as usual", in_strips + STRIP_COPIES * CACHED_STRIP, single, CACHED_STRIP),
-            own_copy,
-        ]
+        strip = CACHED_STRIP if pixels >= ORDER_PAYS else None
+        return [Way("as usual", in_strips + STRIP_COPIES * CACHED_STRIP, single, strip), own_copy]
     found = []
     if not low_memory:
         found.append(Way("as usual", pixels * WHOLE_VALUES * votes.at_once + results, votes))

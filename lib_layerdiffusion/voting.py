@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -11,8 +11,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
+from lib_layerdiffusion.models.blocks import Affine, PictureNorm, giving, keeping
 from lib_layerdiffusion.models.transparency import DECODER_MULTIPLE, LATENT_SCALE
 
 Orientation = tuple[bool, int]
@@ -48,8 +49,11 @@ Decode = Callable[[Tensor, Tensor], Tensor]
 FIRST = 2
 """Passes over the whole picture before an adaptive decode knows where more are needed."""
 
-DISPUTED = 4 / 255
-"""Difference of the first passes, in alpha or in a colour that shows, from which on a place is disputed."""
+DISPUTED, SHARE = 4 / 255, 1 / 16
+"""Difference of the first passes, in alpha or in a colour that shows, and the share of a block with it."""
+
+PLAIN_TO_SEE = 32 / 255
+"""Difference that counts in a single pixel: a hair is no wider."""
 
 BLOCK = DECODER_MULTIPLE
 """Side of the squares that are disputed or not, in pixels: the decoder takes multiples of it."""
@@ -123,27 +127,36 @@ def _results(
 def _vote_adaptively(decode: Decode, pixel: Tensor, latent: Tensor, votes: Votes) -> Tensor:
     """Decode the whole picture twice, and only the regions where the two differ in all eight orientations.
 
-    Elsewhere the result is the mean of the two.
+    Elsewhere the result is the mean of the two. A region is normalised by the statistics of the whole, of
+    the pass that was mirrored as it is: by its own it would come out darker or lighter than the rest.
     """
-    first, later = PASSES[FIRST], [o for o in ORIENTATIONS if o not in PASSES[FIRST]]
-    whole = list(_results(decode, pixel, latent, votes, first))
+    norms = [module for module in _modules(decode) if isinstance(module, PictureNorm)]
+    whole: list[Tensor] = []
+    found_for: dict[bool, dict[PictureNorm, Affine]] = {}
+    single = replace(votes, at_once=1, each=lambda done: None)
+    for number, orientation in enumerate(PASSES[FIRST], start=1):
+        with keeping(norms) as found_for[orientation[0]]:
+            whole += _results(decode, pixel, latent, single, [orientation])
+        votes.each(number)
     combined = (whole[0].float() + whole[1].float()) / 2
     blocks = disputed(*whole)
     found = regions(blocks)
     if sum(region.area for region in found) >= MOST * blocks.size:
         found = [Region(0, blocks.shape[0], 0, blocks.shape[1])]
         blocks[:] = True
+        found_for = {mirrored: {} for mirrored in found_for}
     parts = [(region, MiddleOf(len(ORIENTATIONS))) for region in found]
     for region, middle in parts:
         for result in whole:
             middle.add(region.cut(result, BLOCK).clone())
     whole.clear()
-    single = replace(votes, at_once=1, each=lambda done: None)
-    for number, orientation in enumerate(later if parts else [], start=FIRST + 1):
+    later = [o for o in ORIENTATIONS if o not in PASSES[FIRST]] if parts else []
+    for number, orientation in enumerate(later, start=FIRST + 1):
         for region, middle in parts:
             cut_pixel, cut_latent = region.cut(pixel, BLOCK), region.cut(latent, BLOCK // LATENT_SCALE)
-            for result in _results(decode, cut_pixel, cut_latent, single, [orientation]):
-                middle.add(result)
+            with giving(found_for[orientation[0]]):
+                for result in _results(decode, cut_pixel, cut_latent, single, [orientation]):
+                    middle.add(result)
         votes.each(number)
     for region, middle in parts:
         mask = torch.from_numpy(region.cut(blocks, 1)).to(combined.device)
@@ -153,13 +166,19 @@ def _vote_adaptively(decode: Decode, pixel: Tensor, latent: Tensor, votes: Votes
     return combined
 
 
+def _modules(decode: Decode) -> Iterable[nn.Module]:
+    network = getattr(decode, "decoder", decode)
+    return network.modules() if isinstance(network, nn.Module) else ()
+
+
 def disputed(one: Tensor, other: Tensor) -> NDArray[np.bool_]:
     """Return in which squares of BLOCK pixels two results [4, H, W] (alpha, R, G, B) differ: [H/64, W/64]."""
     difference = (one - other).abs_()
     shown = torch.maximum(one[0], other[0])
     worst = torch.maximum(difference[0], difference[1:].amax(0) * shown)
-    blocks = F.max_pool2d(worst[None].float(), BLOCK)[0]
-    return (blocks >= DISPUTED).cpu().numpy()
+    share = F.avg_pool2d((worst >= DISPUTED).float()[None], BLOCK)[0]
+    most = F.max_pool2d(worst.float()[None], BLOCK)[0]
+    return ((share >= SHARE) | (most >= PLAIN_TO_SEE)).cpu().numpy()
 
 
 @dataclass(frozen=True)

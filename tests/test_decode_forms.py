@@ -30,9 +30,11 @@ def decoder() -> TransparencyDecoder:
 
 
 @pytest.fixture(params=["tuned", "plain forms"])
-def forms(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Both what CPUs use and what every other device does."""
+def forms(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Both what CPUs use, of small pictures too, and what every other device does."""
     before = set(blocks.TUNED)
+    monkeypatch.setattr(blocks, "ORDER_PAYS", 0)
+    monkeypatch.setattr(blocks, "KERNEL_PAYS", 0)
     if request.param != "tuned":
         blocks.TUNED.clear()
     yield
@@ -134,3 +136,23 @@ def test_a_value_that_is_not_a_number_stays_one(decoder: TransparencyDecoder) ->
         return result
 
     assert not torch.isfinite(vote(decode, pixel, latent)).all()
+
+
+@torch.inference_mode()
+@pytest.mark.usefixtures("forms")
+@pytest.mark.parametrize("values", [None, 300, 1 << 20])
+def test_statistics_of_a_picture_can_be_used_again(decoder: TransparencyDecoder, values: int | None) -> None:
+    """For itself they change nothing; for a darker picture they are not those that it has."""
+    decode = decoder if values is None else StripDecoder(decoder, values, "cpu")
+    norms = [module for module in decoder.modules() if isinstance(module, blocks.PictureNorm)]
+    pixel, latent = inputs((128, 192))
+    plain = plain_decode.forward(decoder, pixel, latent)
+    with blocks.keeping(norms) as found:
+        torch.testing.assert_close(decode(pixel, latent), plain, atol=TOLERANCE, rtol=0)
+    assert found.keys() == set(norms)
+    with blocks.giving(found):
+        torch.testing.assert_close(decode(pixel, latent), plain, atol=TOLERANCE, rtol=0)
+        as_told = decode(pixel / 2, latent)
+    own = decode(pixel / 2, latent)
+    torch.testing.assert_close(own, plain_decode.forward(decoder, pixel / 2, latent), atol=TOLERANCE, rtol=0)
+    assert (as_told - own).abs().max() > 100 * TOLERANCE

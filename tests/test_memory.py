@@ -214,7 +214,7 @@ def test_decodes_that_are_in_strips_at_once(
         return decode(network, latent, image, votes, run)
 
     monkeypatch.setattr(decode_ways, "decode_rgba", watch)
-    generate(arguments())
+    generate(arguments(), width=256, height=256)
     assert whole == [False]
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -19,8 +22,78 @@ TUNED = {"cpu"}
 have been measured to be faster than the plain forms, which give the same numbers."""
 
 
-def group_norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(GROUPS, channels, eps=1e-5)
+Affine = tuple[Tensor, Tensor]
+"""Scale and shift [B, C, 1, 1], float32."""
+
+
+class PictureNorm(nn.GroupNorm):
+    """Group normalisation that can apply to a part of a picture what it found for all of it.
+
+    While `keeps` is set, the scale and shift of each call go to `kept`; while `given` is set, it is used.
+    """
+
+    keeps = False
+    kept: Affine | None = None
+    given: Affine | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.given is not None:
+            scale, shift = self.given
+            return torch.addcmul(shift, x.float(), scale).to(x.dtype)
+        if self.keeps:
+            batch, channels = x.shape[:2]
+            size, groups = x.shape[2:].numel(), self.num_groups
+            normal, mean, factor = torch.native_group_norm(
+                x, self.weight, self.bias, batch, channels, size, groups, self.eps
+            )
+            self.kept = self.scale_and_shift(mean, factor)
+            return normal
+        return super().forward(x)
+
+    def scale_and_shift(self, mean: Tensor, factor: Tensor) -> Affine:
+        """Return the scale and shift that a mean and an inverse deviation by group, [B, groups], come to."""
+        members = self.num_channels // self.num_groups
+        mean, factor = (values.float().repeat_interleave(members, 1) for values in (mean, factor))
+        scale = factor * self.weight.float()
+        shift = self.bias.float() - mean * scale
+        return scale[:, :, None, None], shift[:, :, None, None]
+
+
+@contextmanager
+def keeping(norms: Sequence[PictureNorm]) -> Iterator[dict[PictureNorm, Affine]]:
+    """Fill a dictionary with what the norms find for the picture that is decoded in the block."""
+    found: dict[PictureNorm, Affine] = {}
+    for norm in norms:
+        norm.keeps = True
+    try:
+        yield found
+        found.update((norm, norm.kept) for norm in norms if norm.kept is not None)
+    finally:
+        for norm in norms:
+            norm.keeps, norm.kept = False, None
+
+
+@contextmanager
+def giving(found: Mapping[PictureNorm, Affine]) -> Iterator[None]:
+    """Have the norms use what `keeping` found."""
+    for norm, affine in found.items():
+        norm.given = affine
+    try:
+        yield
+    finally:
+        for norm in found:
+            norm.given = None
+
+
+def group_norm(channels: int) -> PictureNorm:
+    return PictureNorm(GROUPS, channels, eps=1e-5)
+
+
+ORDER_PAYS = 256 * 256
+"""Pixels from which on another order is faster: for small pictures, rearranging the weights takes longer."""
+
+KERNEL_PAYS = 32 * 32
+"""Positions from which on one kernel for enlarging and convolving saves more than it takes to make."""
 
 
 def is_tuned(x: Tensor) -> bool:
@@ -30,7 +103,8 @@ def is_tuned(x: Tensor) -> bool:
 
 def in_best_order(x: Tensor) -> Tensor:
     """Return an activation with its values in the order that its device convolves fastest."""
-    return x.contiguous(memory_format=torch.channels_last) if is_tuned(x) else x
+    large = x.shape[2] * x.shape[3] >= ORDER_PAYS
+    return x.contiguous(memory_format=torch.channels_last) if is_tuned(x) and large else x
 
 
 def activate(x: Tensor) -> Tensor:
@@ -119,9 +193,9 @@ class Upsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not is_tuned(x):
+        if not is_tuned(x) or x.shape[2] * x.shape[3] < KERNEL_PAYS:
             return self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
-        kernel = in_best_order(enlarging_kernel(self.conv.weight))
+        kernel = enlarging_kernel(self.conv.weight).contiguous(memory_format=torch.channels_last)
         return F.conv_transpose2d(x, kernel, self.conv.bias, stride=2, padding=1)
 
 

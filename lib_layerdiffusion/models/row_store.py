@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from math import prod
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from lib_layerdiffusion.models.blocks import Affine, PictureNorm
 
 
 class Statistics:
@@ -37,7 +39,7 @@ class Statistics:
         return self._squares / self.count
 
 
-def affine(norm: nn.GroupNorm, parts: Sequence[Statistics]) -> tuple[Tensor, Tensor]:
+def affine(norm: PictureNorm, parts: Sequence[Statistics]) -> Affine:
     """Return scale and shift [B, C, 1, 1], float32, that normalise channels joined from `parts`."""
     means, variances = (
         torch.cat(values, dim=1).unflatten(1, (norm.num_groups, -1))
@@ -46,10 +48,7 @@ def affine(norm: nn.GroupNorm, parts: Sequence[Statistics]) -> tuple[Tensor, Ten
     mean = means.mean(2, keepdim=True)
     # the channels of a group are of one size
     variance = (variances + (means - mean).square()).mean(2, keepdim=True)
-    scale = (variance + norm.eps).rsqrt().expand_as(means).flatten(1)
-    shift = -mean.expand_as(means).flatten(1) * scale
-    weight, bias = norm.weight.float(), norm.bias.float()
-    return (scale * weight)[:, :, None, None], (shift * weight + bias)[:, :, None, None]
+    return norm.scale_and_shift(mean[:, :, 0], (variance + norm.eps).rsqrt()[:, :, 0])
 
 
 class RowStore:

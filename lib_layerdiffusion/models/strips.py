@@ -16,7 +16,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lib_layerdiffusion.models.blocks import HEAD_DIM, AttentionBlock, ResnetBlock, activate, attend, is_tuned
+from lib_layerdiffusion.models.blocks import (
+    HEAD_DIM,
+    AttentionBlock,
+    PictureNorm,
+    ResnetBlock,
+    activate,
+    attend,
+    is_tuned,
+)
 from lib_layerdiffusion.models.row_store import Rows, RowStore, Statistics, affine
 from lib_layerdiffusion.models.transparency import LATENT_LEVEL, TransparencyDecoder
 
@@ -104,7 +112,7 @@ class StripDecoder:
         parts: Sequence[Rows],
         conv: nn.Conv2d,
         device: torch.device,
-        norm: nn.GroupNorm | None = None,
+        norm: PictureNorm | None = None,
         add: Callable[[int, int], Tensor] | None = None,
         target: Rows | None = None,
     ) -> Rows:
@@ -157,16 +165,20 @@ class StripDecoder:
     def _activation(
         self,
         parts: Sequence[Rows],
-        norm: nn.GroupNorm | None,
+        norm: PictureNorm | None,
         device: torch.device,
         active: bool = True,
     ) -> Callable[[Tensor], Tensor]:
         """Return what normalises a strip by the statistics of all of it, and activates it."""
         if norm is None:
             return lambda rows: rows
-        for part in parts:
-            self._measure(part, device)
-        scale, shift = affine(norm, [cast(Statistics, part.statistics) for part in parts])
+        if norm.given is None:
+            for part in parts:
+                self._measure(part, device)
+            norm_affine = affine(norm, [cast(Statistics, part.statistics) for part in parts])
+            if norm.keeps:
+                norm.kept = norm_affine
+        scale, shift = norm.given or norm_affine
 
         def prepare(rows: Tensor) -> Tensor:
             normal = torch.addcmul(shift, rows.float(), scale).to(rows.dtype)
