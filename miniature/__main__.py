@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, PngImagePlugin
 
 from lib_layerdiffusion.errors import LayerDiffuseError
@@ -78,6 +79,8 @@ def main() -> int:
     options = parser.parse_args()
     if options.steps < 1:
         parser.error("at least one step is needed")
+    # the networks are too small to gain from more, and lose much where other work shares the cores
+    torch.set_num_threads(1)
     out = options.out or Path("outputs")
     try:
         if options.random:

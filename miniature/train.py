@@ -3,7 +3,7 @@
 python -m miniature.train STAGE [--folder FOLDER] [--steps N]
 
 Stages, each of which needs the ones before it: autoencoder, transparency, base, then the six layer files in
-any order, decoder, then export. A stage that was broken off goes on where it was when it is started again.
+any order, decoder, export. A stage that was broken off goes on where it was when it is started again.
 Checkpoints, loss curves and sample sheets are written into the folder.
 """
 
@@ -24,13 +24,13 @@ STEPS = {
     "autoencoder": 4000,
     "transparency": 1050,
     "base": 2200,
-    "layer_xl_transparent_attn": 700,
-    "layer_xl_transparent_conv": 800,
+    "layer_xl_transparent_attn": 350,
+    "layer_xl_transparent_conv": 330,
     "layer_xl_fg2ble": 600,
-    "layer_xl_bg2ble": 800,
-    "layer_xl_fgble2bg": 800,
-    "layer_xl_bgble2fg": 900,
-    "decoder": 500,
+    "layer_xl_bg2ble": 330,
+    "layer_xl_fgble2bg": 350,
+    "layer_xl_bgble2fg": 650,
+    "decoder": 260,
 }
 
 

@@ -108,6 +108,14 @@ def test_the_foreground_is_found_with_its_alpha(trained: Trained, known_scenes: 
     assert np.mean(errors) < 0.04
 
 
+def test_condition_pictures_alone_tell_what_is_to_be_found(
+    trained: Trained, known_scenes: list[measure.Layers]
+) -> None:
+    found = [measure.found_unprompted(trained, scene) for scene in known_scenes]
+    assert np.mean([background for background, _ in found]) > 14
+    assert np.mean([alpha for _, alpha in found]) < 0.1
+
+
 def test_stop_at_and_weight_lead_from_transparent_to_opaque(trained: Trained) -> None:
     label = METHOD["layer_xl_transparent_attn"].label
     border = {
