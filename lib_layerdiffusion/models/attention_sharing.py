@@ -56,7 +56,7 @@ class Projections:
 
 @dataclass(frozen=True)
 class Folded:
-    """What comes before the attention across frames as one linear layer, and after it as another.
+    """The linear layers that come before the attention across frames, as one.
 
     Nothing but linear layers lies between normalised tokens and queries, keys and values: one product with
     q, k, v below each other, weight [3 * hidden, hidden], does for both. A single frame attends to itself

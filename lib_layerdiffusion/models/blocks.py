@@ -21,6 +21,11 @@ TUNED = {"cpu"}
 """Kinds of device on which channels-last order, one kernel for enlarging and convolving, and padded heads
 have been measured to be faster than the plain forms, which give the same numbers."""
 
+ORDER_PAYS = 256 * 256
+"""Pixels from which on another order is faster: for small pictures, rearranging the weights takes longer."""
+
+KERNEL_PAYS = 32 * 32
+"""Positions from which on one kernel for enlarging and convolving saves more than it takes to make."""
 
 Affine = tuple[Tensor, Tensor]
 """Scale and shift [B, C, 1, 1], float32."""
@@ -87,13 +92,6 @@ def giving(found: Mapping[PictureNorm, Affine]) -> Iterator[None]:
 
 def group_norm(channels: int) -> PictureNorm:
     return PictureNorm(GROUPS, channels, eps=1e-5)
-
-
-ORDER_PAYS = 256 * 256
-"""Pixels from which on another order is faster: for small pictures, rearranging the weights takes longer."""
-
-KERNEL_PAYS = 32 * 32
-"""Positions from which on one kernel for enlarging and convolving saves more than it takes to make."""
 
 
 def is_tuned(x: Tensor) -> bool:

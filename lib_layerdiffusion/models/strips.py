@@ -172,13 +172,9 @@ class StripDecoder:
         """Return what normalises a strip by the statistics of all of it, and activates it."""
         if norm is None:
             return lambda rows: rows
-        if norm.given is None:
-            for part in parts:
-                self._measure(part, device)
-            norm_affine = affine(norm, [cast(Statistics, part.statistics) for part in parts])
-            if norm.keeps:
-                norm.kept = norm_affine
-        scale, shift = norm.given or norm_affine
+        scale, shift = norm.given or affine(norm, [self._measured(part, device) for part in parts])
+        if norm.keeps:
+            norm.kept = scale, shift
 
         def prepare(rows: Tensor) -> Tensor:
             normal = torch.addcmul(shift, rows.float(), scale).to(rows.dtype)
@@ -186,12 +182,13 @@ class StripDecoder:
 
         return prepare
 
-    def _measure(self, part: Rows, device: torch.device) -> None:
-        """Have the statistics of rows that came as a whole; what is written in strips was measured then."""
+    def _measured(self, part: Rows, device: torch.device) -> Statistics:
+        """Return the statistics of rows; what came as a whole is measured now, the rest was when written."""
         if part.statistics is None:
             part.statistics = Statistics()
             for top, bottom in self._strips(part.height, part.row):
                 part.statistics.add(part.read(top, bottom, device))
+        return part.statistics
 
 
 def _read(parts: Sequence[Rows], top: int, bottom: int, device: torch.device) -> Tensor:
