@@ -96,7 +96,7 @@ def main() -> None:
     network, plain_network = random_decoder(device, dtype), random_decoder("cpu", dtype)
     picture, latent = subject(options.size)
     pixel = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
-    votes = Votes(options.passes, options.at_once)
+    votes = Votes(options.passes, at_once=options.at_once)
     way = ways(torch.device(device), options.size, options.size, votes, options.low_memory)[0]
 
     def ours() -> FloatImage:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import TypeVar
 
 import cv2
@@ -72,6 +72,7 @@ class Votes:
     """
 
     passes: int = 8
+    _: KW_ONLY
     adaptive: bool = False
     at_once: int = 1
     store: torch.device | str | None = None
