@@ -50,7 +50,7 @@ def canvas(side: int, filled: float, seed: int) -> Uint8Image:
 
 def encoded(rgba: Uint8Image, encoder: TransparencyEncoder) -> tuple[Uint8Image, Tensor]:
     """Return what the autoencoder makes of RGBA, uint8 [H, W, 3], and its latent [4, H/8, W/8]."""
-    vae = load_trained().vae
+    vae = load_trained(SDXL).vae
     mean, logvar = vae.moments(2 * torch.from_numpy(flatten_on_grey(rgba)).permute(2, 0, 1)[None] - 1)
     latent = add_offset(mean, logvar, encode_offset(encoder, rgba))
     picture = (vae.decode(latent)[0] / 2 + 0.5).clamp(0, 1).mul(255).round().to(torch.uint8)

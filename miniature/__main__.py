@@ -43,11 +43,12 @@ def write(options: argparse.Namespace, out: Path) -> None:
     trained = demo.Trained()
     shown = []
     for made in demo.tour(trained, options.prompt, options.place, options.seed, steps=options.steps):
-        for kind, images in (("", made.result.images), ("-preview", made.result.extra_images)):
-            for image in images:
-                path = out / f"{made.name}{kind}.png"
-                print(save(image, path), flush=True)
-                shown.append(f'<figure><img src="{path.name}"><figcaption>{path.stem}</figcaption></figure>')
+        named = [*zip(made.layers, made.result.images, strict=True)]
+        named += [("-preview", image) for image in made.result.extra_images]
+        for kind, image in named:
+            path = out / f"{made.name}{kind}.png"
+            print(save(image, path), flush=True)
+            shown.append(f'<figure><img src="{path.name}"><figcaption>{path.stem}</figcaption></figure>')
     style = "body{background:repeating-conic-gradient(#888 0 25%,#aaa 0 50%) 0/32px 32px}"
     style += "figure{display:inline-block;margin:8px}img{width:256px;image-rendering:auto}"
     text = f"<!doctype html><meta charset=utf-8><style>{style}</style>{''.join(shown)}\n"

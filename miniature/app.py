@@ -9,6 +9,7 @@ import gradio as gr
 from PIL import Image
 
 from lib_layerdiffusion.errors import LayerDiffuseError
+from lib_layerdiffusion.methods import FAMILIES, SD15, SDXL
 from miniature import infotext
 from miniature.demo import GUIDANCE, STEPS, Trained
 from miniature.page import PNG, picture_input
@@ -25,8 +26,10 @@ def build(trained: Trained) -> Any:
     """A gradio page; texts and pictures stay on this machine."""
     script = trained.script
     built = script.callbacks["on_after_component"]
+    families = {family.key: family for family in FAMILIES}
 
     def generate(
+        checkpoint: str,
         prompt: str,
         seed: float,
         steps: float,
@@ -40,6 +43,7 @@ def build(trained: Trained) -> Any:
         fields |= {"cfg_scale": guidance, "n_iter": int(count)}
         if init is not None:
             fields |= {"init_images": [Image.fromarray(init)], "denoising_strength": strength}
+        trained.load(families[checkpoint])
         try:
             result = trained.run(list(arguments), **fields)
         except LayerDiffuseError as error:
@@ -47,9 +51,15 @@ def build(trained: Trained) -> Any:
         return [*result.images, *result.extra_images], result.info, ""
 
     with gr.Blocks(analytics_enabled=False, title="LayerDiffuse miniature") as page:
-        gr.Markdown(f"**LayerDiffuse over a model of three million parameters, 128x128.** {WORDS}")
+        gr.Markdown(f"**LayerDiffuse over models of one and three million parameters, 128x128.** {WORDS}")
         with gr.Row():
             with gr.Column():
+                checkpoint = gr.Dropdown(
+                    [SDXL.key, SD15.key],
+                    value=SDXL.key,
+                    label="Checkpoint",
+                    elem_id="setting_sd_model_checkpoint",
+                )
                 prompt = gr.Textbox("red apple", label="Prompt", elem_id="txt2img_prompt")
                 with gr.Row():
                     seed = gr.Number(1, label="Seed", precision=0, elem_id="txt2img_seed")
@@ -61,6 +71,7 @@ def build(trained: Trained) -> Any:
                 )
                 built(sampler, elem_id="txt2img_sampling")
                 controls = script.ui(False)
+                built(checkpoint, elem_id="setting_sd_model_checkpoint")
                 with gr.Accordion("img2img", open=False):
                     init = picture_input("Init picture", "img2img_image")
                     strength = gr.Slider(0, 1, 0.5, step=0.05, label="Denoising strength")
@@ -84,7 +95,7 @@ def build(trained: Trained) -> Any:
 
         button.click(
             generate,
-            inputs=[prompt, seed, steps, guidance, count, init, strength, *controls],
+            inputs=[checkpoint, prompt, seed, steps, guidance, count, init, strength, *controls],
             outputs=[gallery, text, problem],
         )
         back.click(replay, inputs=[text], outputs=[prompt, seed, steps, *(control for control, _ in fields)])

@@ -1,4 +1,4 @@
-"""How good the trained family is, through the extension's own path: `python -m miniature.measure`.
+"""How good the trained family is, through the extension's own path.
 
 The round trip is measured on pictures that were kept from training (tests/held_out), the generator on what
 it learned by heart. Tests compare the same numbers with bounds.
@@ -6,8 +6,6 @@ it learned by heart. Tests compare the same numbers with bounds.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +27,8 @@ HELD_OUT = Path(__file__).resolve().parents[1] / "tests" / "held_out"
 ATTENTION, CONVOLUTION = METHOD["layer_xl_transparent_attn"], METHOD["layer_xl_transparent_conv"]
 SOLID = ("red apple", "lemon", "tomato", "hamburger", "panda", "owl", "car", "present", "star", "pear")
 """Concepts that cover the middle and nothing of the border."""
+NAMED = tuple(zip(SOLID, PLACES, range(6), strict=False))
+"""Concept, place and seed of the scenes that layers are measured on."""
 BORDER, MIDDLE = 6, 24
 """Width of the border and side of the middle, in pixels."""
 
@@ -67,8 +67,8 @@ def round_trip(trained: Trained, rgba: Uint8Image) -> RoundTrip:
     start = {"init_images": [Image.fromarray(rgba)], "denoising_strength": 0.0, "cfg_scale": 1.0}
     result = trained.run([{"method": ATTENTION.label}], **start)
     got, wanted = as_float(result.images[0]), as_float(rgba)
-    opaque = rgba[..., 3] == 255
-    colour = np.abs(got - wanted)[opaque][:, :3].mean() if opaque.any() else 0.0
+    solid = rgba[..., 3] == 255
+    colour = np.abs(got - wanted)[solid][:, :3].mean() if solid.any() else 0.0
     return RoundTrip(float(np.abs(got - wanted)[..., 3].mean()), float(colour))
 
 
@@ -83,10 +83,15 @@ class Generated(NamedTuple):
 def generated(trained: Trained, prompt: str, seed: int, **arguments: object) -> Generated:
     given = {"method": ATTENTION.label, **arguments}
     alpha = as_float(trained.run([given], prompt=prompt, seed=seed).images[0])[..., 3]
+    return Generated(*border_and_middle(alpha), float(alpha.mean()))
+
+
+def border_and_middle(alpha: FloatImage) -> tuple[float, float]:
+    """Mean alpha of each."""
     inside = np.zeros(alpha.shape, bool)
     inside[BORDER:-BORDER, BORDER:-BORDER] = True
     middle = slice((SIDE - MIDDLE) // 2, (SIDE + MIDDLE) // 2)
-    return Generated(float(alpha[~inside].mean()), float(alpha[middle, middle].mean()), float(alpha.mean()))
+    return float(alpha[~inside].mean()), float(alpha[middle, middle].mean())
 
 
 @torch.inference_mode()
@@ -127,9 +132,12 @@ def layers(trained: Trained, prompt: str, place: str, seed: int) -> Layers:
     return Layers(prompt, place, foreground, background, over(premultiplied(foreground), background))
 
 
-def _uint8(rgb: FloatImage) -> Uint8Image:
-    opaque = np.concatenate([rgb, np.ones_like(rgb[..., :1])], axis=2)
-    return (opaque * 255).round().clip(0, 255).astype(np.uint8)
+def to_uint8(image: FloatImage) -> Uint8Image:
+    return (image * 255).round().clip(0, 255).astype(np.uint8)
+
+
+def opaque(rgb: FloatImage) -> Uint8Image:
+    return to_uint8(np.concatenate([rgb, np.ones_like(rgb[..., :1])], axis=2))
 
 
 def layered(trained: Trained, file: str, scene: Layers, prompt: str) -> FloatImage:
@@ -137,8 +145,8 @@ def layered(trained: Trained, file: str, scene: Layers, prompt: str) -> FloatIma
     given = {
         "method": METHOD[file].label,
         "fg_image": scene.foreground,
-        "bg_image": _uint8(scene.background),
-        "blend_image": _uint8(scene.blended),
+        "bg_image": opaque(scene.background),
+        "blend_image": opaque(scene.blended),
     }
     return as_float(trained.run([given], prompt=prompt, seed=5).images[0])
 
@@ -179,53 +187,4 @@ def found_unprompted(trained: Trained, scene: Layers) -> tuple[float, float]:
 
 
 def scenes(trained: Trained) -> list[Layers]:
-    named = zip(SOLID, [*PLACES, *PLACES], range(6), strict=False)
-    return [layers(trained, prompt, place, seed) for prompt, place, seed in named]
-
-
-def _row(name: str, values: Sequence[float], digits: int) -> None:
-    mean, worst, best = np.mean(values), min(values), max(values)
-    print(
-        f"| {name} | {mean:.{digits}f} | {worst:.{digits}f} | {best:.{digits}f} | {len(values)} |", flush=True
-    )
-
-
-def main() -> int:
-    torch.set_num_threads(1)
-    trained = Trained()
-    pictures = held_out()
-    print("| what | mean | least | most | pictures |\n| --- | --- | --- | --- | --- |")
-    for kind, given in (("held out", pictures), ("held out, see-through", see_through(pictures))):
-        trips = [round_trip(trained, rgba) for rgba in given.values()]
-        _row(f"{kind}: alpha, mean absolute error", [trip.alpha for trip in trips], 4)
-        if given is pictures:
-            # glass has no opaque pixels
-            _row(f"{kind}: colour of opaque pixels, mean absolute error", [t.colour for t in trips], 4)
-    kept = [decoding_kept(trained, rgba) for rgba in see_through(pictures).values()]
-    _row("autoencoder's own decoding, PSNR in dB", [plain for plain, _ in kept], 1)
-    _row("the same with the offset", [adjusted for _, adjusted in kept], 1)
-    for method, weights_tried in ((ATTENTION, (1.0, 0.0)), (CONVOLUTION, (1.0,))):
-        for weight in weights_tried:
-            made = [
-                generated(trained, p, s, method=method.label, weight=weight)
-                for p in SOLID
-                for s in (1, 2, 3, 4)
-            ]
-            name = f"{method.weights.name}, weight {weight:g}"
-            _row(f"{name}: alpha of the border", [one.border for one in made], 3)
-            _row(f"{name}: alpha of the middle", [one.middle for one in made], 3)
-    known = scenes(trained)
-    _row("fg2ble: foreground kept, PSNR", [foreground_kept(trained, scene) for scene in known], 1)
-    _row("bg2ble: background kept, PSNR", [background_kept(trained, scene) for scene in known], 1)
-    found = [background_found(trained, scene) for scene in known]
-    _row("fgble2bg: hidden background, PSNR", [to_background for to_background, _ in found], 1)
-    _row("fgble2bg: PSNR to the blended picture there", [to_blended for _, to_blended in found], 1)
-    _row("bgble2fg: alpha, mean absolute error", [foreground_found(trained, scene) for scene in known], 4)
-    unprompted = [found_unprompted(trained, scene) for scene in known]
-    _row("fgble2bg without a prompt: visible background, PSNR", [one[0] for one in unprompted], 1)
-    _row("bgble2fg without a prompt: alpha, mean absolute error", [one[1] for one in unprompted], 4)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return [layers(trained, prompt, place, seed) for prompt, place, seed in NAMED]

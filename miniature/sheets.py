@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from lib_layerdiffusion.images import FloatImage, checkerboard
-from miniature import measure
+from lib_layerdiffusion.methods import SD15, SDXL
+from miniature import measure, measure_joint
 from miniature.demo import METHOD, Trained
 
 DRAWN = "red apple, banana, strawberry, panda, owl, rose, wine glass, crystal ball, fire, rocket"
@@ -63,6 +64,26 @@ def layered(trained: Trained) -> list[list[FloatImage]]:
     return rows
 
 
+def joint(trained: Trained) -> list[list[FloatImage]]:
+    """One scene a row: what the SD1.5 methods make together, after a foreground, and after a background."""
+    known = measure.scenes(trained)
+    trained.load(SD15)
+    rows = []
+    for scene in known:
+        together = measure_joint.together(trained, scene.prompt, scene.place, seed=1)
+        around = measure_joint.around_foreground(trained, scene)
+        before = measure_joint.before_background(trained, scene)
+        rows.append(
+            [
+                *(together.foreground, together.background, together.blended),
+                *(measure.as_float(scene.foreground), around.background, around.blended),
+                *(scene.background, before.foreground, before.blended),
+            ]
+        )
+    trained.load(SDXL)
+    return rows
+
+
 def round_trips(trained: Trained) -> list[list[FloatImage]]:
     """Held-out pictures, see-through ones, above what encoding and decoding leaves of them."""
     given = list(measure.see_through(measure.held_out()).values())[::2]
@@ -75,10 +96,13 @@ def round_trips(trained: Trained) -> list[list[FloatImage]]:
     ]
 
 
+SHEETS = {"generated": generated, "layers": layered, "held-out": round_trips, "joint": joint}
+
+
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     trained = Trained()
-    for name, make in (("generated", generated), ("layers", layered), ("held-out", round_trips)):
+    for name, make in SHEETS.items():
         write(make(trained), folder / f"miniature-{name}.png")
 
 

@@ -1,9 +1,10 @@
 """Train the miniature's networks, one stage after the other, and write them where the miniature has them.
 
-python -m miniature.train STAGE [--folder FOLDER] [--steps N]
+python -m miniature.train STAGE [--folder FOLDER] [--steps N] [--device cuda] [--published]
 
-Stages, each of which needs the ones before it: autoencoder, transparency, base, then the six layer files in
-any order, decoder, export. A stage that was broken off goes on where it was when it is started again.
+Stages, each of which needs the ones before it: autoencoder, transparency, base, then the six SDXL layer files
+in any order, decoder, base_sd15, then the four SD1.5 layer files in any order, export. A stage that was
+broken off goes on where it was when it is started again.
 Checkpoints, loss curves and sample sheets are written into the folder.
 """
 
@@ -16,8 +17,9 @@ from pathlib import Path
 import torch
 
 from miniature import trained
-from miniature.training import autoencoder, export, generator, scenes, transparency
-from miniature.training.emoji import DataError, Emoji, load
+from miniature.training import autoencoder, export, generator, joint, scenes, transparency
+from miniature.training.earlier import Earlier
+from miniature.training.emoji import DataError, load
 from miniature.training.loop import Untrained
 
 STEPS = {
@@ -31,27 +33,55 @@ STEPS = {
     "layer_xl_fgble2bg": 350,
     "layer_xl_bgble2fg": 650,
     "decoder": 260,
+    "base_sd15": 3400,
+    "layer_sd15_transparent_attn": 600,
+    "layer_sd15_fg2bg": 600,
+    "layer_sd15_bg2fg": 600,
+    "layer_sd15_joint": 800,
 }
 
 
-def run(stage: str, folder: Path, emoji: Emoji, steps: int) -> None:
+def run(stage: str, earlier: Earlier, steps: int) -> None:
+    folder, emoji = earlier.folder, earlier.emoji
     if stage == "autoencoder":
-        autoencoder.train(folder, emoji, steps)
+        autoencoder.train(folder, emoji, steps, earlier.device)
         return
-    vae = autoencoder.trained(folder, emoji)
+    if stage == "export":
+        export.export(earlier, trained.WEIGHTS)
+        return
+    vae = earlier.vae()
     if stage == "transparency":
         transparency.train(folder, emoji, steps, vae)
     elif stage == "decoder":
         transparency.train_decoder(folder, emoji, steps, vae)
     elif stage == "base":
         generator.train_base(folder, scenes.latents(folder, emoji, vae), vae, steps)
-    elif stage == "export":
-        export.export(folder, vae, trained.WEIGHTS)
+    elif stage == "base_sd15":
+        text = earlier.generator().text
+        generator.train_base_sd15(folder, scenes.latents(folder, emoji, vae), vae, text, steps)
+    elif stage in joint.METHOD:
+        pair, text, unet = earlier.pair(), earlier.generator().text, earlier.unet_sd15()
+        made = scenes.latents(folder, emoji, vae, pair.encoder)
+        joint.train(folder, joint.METHOD[stage], emoji, made, vae, unet, text, pair.decoder, steps)
     else:
-        task, base = generator.TASKS[stage], generator.trained(folder)
-        pair = transparency.trained(folder) if task.is_transparent else None
-        made = scenes.latents(folder, emoji, vae, pair.encoder if pair else None)
-        generator.train_patch(folder, task, made, vae, base, pair.decoder if pair else None, steps)
+        task, base = generator.TASKS[stage], earlier.generator()
+        decoding = earlier.pair() if task.is_transparent else None
+        made = scenes.latents(folder, emoji, vae, decoding.encoder if decoding else None)
+        generator.train_patch(folder, task, made, vae, base, decoding.decoder if decoding else None, steps)
+
+
+def best_device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device(name: str) -> torch.device:
+    """Return the device of that name. Raises ArgumentTypeError where there is none."""
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise argparse.ArgumentTypeError(
+            f"PyTorch has no device {name} here; without this option {best_device()} is used"
+        ) from error
 
 
 def main() -> int:
@@ -61,11 +91,18 @@ def main() -> int:
     parser.add_argument("--data", type=Path, help="folder of the pictures (default: FOLDER/data)")
     parser.add_argument("--steps", type=int, help="instead of the stage's own number")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", type=device, default=best_device(), help="default: %(default)s")
+    parser.add_argument(
+        "--published",
+        action="store_true",
+        help="build on the networks in miniature/weights instead of those that the stages before resulted in",
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     try:
         emoji = load(options.data or options.folder / "data")
-        run(options.stage, options.folder, emoji, options.steps or STEPS.get(options.stage, 0))
+        earlier = Earlier(options.folder, emoji, options.device, options.published)
+        run(options.stage, earlier, options.steps or STEPS.get(options.stage, 0))
     except (DataError, Untrained) as error:
         print(error, file=sys.stderr)
         return 1

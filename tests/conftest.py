@@ -15,9 +15,11 @@ import torch
 from lib_layerdiffusion.images import Uint8Image
 from lib_layerdiffusion.methods import METHODS, SDXL, Layer, Method
 from lib_layerdiffusion.settings import ARGUMENTS, SHORT
+from miniature import measure
 from miniature.host import MiniatureHost
 from miniature.random_weights import BaseModel, base_state_dict, layer_files, load_base
 from miniature.script import load_script
+from miniature.training.emoji import CONCEPTS, Emoji
 from miniature.unet import SD15_MINIATURE
 from miniature.webui import Processed, Processing, WebUI
 
@@ -75,6 +77,14 @@ def base() -> BaseModel:
 @pytest.fixture(scope="session")
 def base15() -> BaseModel:
     return load_base(base_state_dict(1, SD15_MINIATURE), SD15_MINIATURE)
+
+
+@pytest.fixture(scope="session")
+def known() -> Emoji:
+    """What the miniature is trained on, shown by other pictures: the real ones are not committed."""
+    pictures = list(measure.held_out().values())
+    names = list(CONCEPTS)
+    return Emoji(names, np.stack([pictures[n % len(pictures)] for n in range(len(names))]))
 
 
 @pytest.fixture

@@ -5,24 +5,18 @@ Bounds lie between what was measured (miniature/README.md) and what broken code 
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from lib_layerdiffusion import weights
 from miniature import measure
 from miniature.demo import METHOD, Trained
-from miniature.trained import LAYER_FILES
+from miniature.trained import WEIGHTS
 from tests.conftest import pixels
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    models_dir = tmp_path_factory.mktemp("models")
-    shutil.copytree(LAYER_FILES, models_dir / weights.FOLDER)
-    return Trained(models_dir)
+def trained() -> Trained:
+    return Trained()
 
 
 @pytest.fixture(scope="module")
@@ -142,5 +136,4 @@ def test_an_infotext_gives_the_same_picture_again(trained: Trained) -> None:
 
 
 def test_everything_fits_into_a_repository() -> None:
-    folder = Path(LAYER_FILES).parent
-    assert sum(path.stat().st_size for path in folder.rglob("*.safetensors")) <= 40_000_000
+    assert sum(path.stat().st_size for path in WEIGHTS.rglob("*.safetensors")) <= 40_000_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import tarfile
 from pathlib import Path
 
@@ -13,12 +14,22 @@ from torch import Tensor, nn
 
 from lib_layerdiffusion import layer_patch
 from lib_layerdiffusion.transparency import encode_offset
-from miniature import measure
+from miniature import measure, train
 from miniature.patcher import PREFIX
 from miniature.schedule import NoiseSchedule
 from miniature.text import TextEncoder
-from miniature.trained import TRAINED
-from miniature.training import autoencoder, backgrounds, emoji, generator, layers, loop, scenes, transparency
+from miniature.trained import TRAINED, TRAINED_SD15
+from miniature.training import (
+    autoencoder,
+    backgrounds,
+    emoji,
+    generator,
+    joint,
+    layers,
+    loop,
+    scenes,
+    transparency,
+)
 from miniature.unet import UNet
 
 
@@ -91,6 +102,24 @@ def test_a_patch_starts_as_the_unpatched_model() -> None:
             torch.testing.assert_close(patched, unet(x, *given), atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("method", joint.METHOD.values(), ids=lambda method: method.weights.name)
+def test_attention_sharing_starts_as_the_unpatched_model(method) -> None:
+    torch.manual_seed(0)
+    unet = UNet(TRAINED_SD15)
+    for parameter in unet.parameters():
+        # no branch of an untrained network adds anything
+        nn.init.normal_(parameter, std=0.1)
+    rows = 2 * method.frames
+    x, timestep = torch.randn(rows, 4, 16, 16), torch.full((rows,), 300.0)
+    context = TextEncoder()(["red apple"] * rows)[0]
+    picture = torch.rand(2, 3, 128, 128) if method.pictures else None
+    with torch.inference_mode():
+        shared = joint.Sharing(unet, method).predict(x, timestep, context, picture)
+        plain = unet(x, timestep, context)
+        assert plain.std() > 0.01
+        torch.testing.assert_close(shared, plain, atol=1e-4, rtol=1e-3)
+
+
 def test_training_sees_what_the_extension_encodes() -> None:
     rgba = next(iter(measure.see_through(measure.held_out()).values()))
     encoder = transparency.Pair().encoder
@@ -113,6 +142,15 @@ def test_sequences_have_no_name_of_their_own() -> None:
     assert emoji.name_of("1f468-200d-1f680") is None
 
 
+def test_a_device_that_is_not_there_is_refused_with_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["train", "base", "--device", "nowhere", "--folder", str(tmp_path)])
+    with pytest.raises(SystemExit, match="2"):
+        train.main()
+    assert "PyTorch has no device nowhere here; without this option" in capsys.readouterr().err
+
+
 def test_without_the_registry_one_sentence_says_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,14 +171,6 @@ def test_another_archive_than_the_published_one_is_refused(
     with pytest.raises(emoji.DataError, match="not the archive that was published"):
         emoji.fetch(tmp_path / "data")
     assert list((tmp_path / "data").glob("*.tgz")) == []
-
-
-@pytest.fixture
-def known() -> emoji.Emoji:
-    """Concepts shown by other pictures: the real ones are not committed."""
-    pictures = list(measure.held_out().values())
-    names = list(emoji.CONCEPTS)
-    return emoji.Emoji(names, np.stack([pictures[n % len(pictures)] for n in range(len(names))]))
 
 
 def test_a_scene_is_its_foreground_over_its_background(known: emoji.Emoji) -> None:

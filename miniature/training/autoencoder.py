@@ -43,28 +43,16 @@ def slopes(x: Tensor, y: Tensor) -> Tensor:
     return down.abs().mean() + across.abs().mean()
 
 
-def train(folder: Path, emoji: Emoji, steps: int) -> AutoencoderKL:
+def train(folder: Path, emoji: Emoji, steps: int, device: torch.device) -> AutoencoderKL:
     torch.manual_seed(0)
-    vae = AutoencoderKL()
+    vae = AutoencoderKL().to(device)
     training, held_out = emoji.train(), emoji.held_out()
     plan = loop.Plan("autoencoder", steps, 1.5e-3)
-
-    def loss(step: int) -> dict[str, Tensor]:
-        rng = loop.rng(plan.name, step)
-        count, side = SMALL if step < 0.8 * steps else LARGE
-        x = 2 * to_tensor([compose(training, rng, side) for _ in range(count)]) - 1
-        with torch.autocast("cpu", torch.bfloat16):
-            mean, logvar = vae.moments(x)
-            mean, logvar = mean.float(), logvar.float()
-            y = vae.decode(mean + torch.exp(0.5 * logvar) * torch.randn_like(mean))
-        colour = (x - y.float()).abs().mean()
-        kl = 0.5 * (mean**2 + logvar.exp() - 1 - logvar).mean()
-        edges = slopes(x, y.float())
-        return {"loss": colour + edges + KL_WEIGHT * kl, "colour": colour, "slopes": edges, "kl": kl}
+    loss = losses(plan, training, vae)
 
     def sheet(path: Path) -> None:
         rng = loop.rng("sheet", 0)
-        x = to_tensor([compose(held_out, rng, 128) for _ in range(8)])
+        x = to_tensor([compose(held_out, rng, 128) for _ in range(8)]).to(device)
         with torch.inference_mode():
             y = (vae.decode(vae.moments(2 * x - 1)[0]) / 2 + 0.5).clamp(0, 1)
         error = 10 * math.log10(1 / float(F.mse_loss(x, y)))
@@ -73,6 +61,25 @@ def train(folder: Path, emoji: Emoji, steps: int) -> AutoencoderKL:
 
     loop.train(plan, folder, vae, loss, sheet)
     return vae
+
+
+def losses(plan: loop.Plan, training: Emoji, vae: AutoencoderKL) -> loop.Loss:
+    device = loop.device_of(vae)
+
+    def loss(step: int) -> dict[str, Tensor]:
+        rng = loop.rng(plan.name, step)
+        count, side = SMALL if step < 0.8 * plan.steps else LARGE
+        x = 2 * to_tensor([compose(training, rng, side) for _ in range(count)]).to(device) - 1
+        with loop.mixed(device):
+            mean, logvar = vae.moments(x)
+            mean, logvar = mean.float(), logvar.float()
+            y = vae.decode(mean + torch.exp(0.5 * logvar) * torch.randn_like(mean))
+        colour = (x - y.float()).abs().mean()
+        kl = 0.5 * (mean**2 + logvar.exp() - 1 - logvar).mean()
+        edges = slopes(x, y.float())
+        return {"loss": colour + edges + KL_WEIGHT * kl, "colour": colour, "slopes": edges, "kl": kl}
+
+    return loss
 
 
 @torch.no_grad()
@@ -100,5 +107,5 @@ def trained(folder: Path, emoji: Emoji) -> AutoencoderKL:
 def write_sheet(path: Path, rows: list[Tensor]) -> None:
     """One row of pictures [B, 3, H, W] in [0, 1] below the other."""
     image = torch.cat([torch.cat(list(row), dim=2) for row in rows], dim=1).permute(1, 2, 0)
-    bgr = (image.float().clamp(0, 1) * 255).round().byte().numpy()[..., ::-1]
+    bgr = (image.float().clamp(0, 1) * 255).round().byte().cpu().numpy()[..., ::-1]
     cv2.imwrite(str(path), bgr)

@@ -2,40 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from miniature.autoencoder import AutoencoderKL
+from lib_layerdiffusion.methods import SDXL
 from miniature.random_weights import TEXT_PREFIX, UNET_PREFIX, VAE_PREFIX
-from miniature.training import generator, loop, transparency
+from miniature.trained import BASE, BASE_SD15, LAYER_FILES
+from miniature.training import generator, joint, loop
+from miniature.training.earlier import Earlier
+
+Tensors = Mapping[str, Tensor]
 
 
 def _half(module: nn.Module, prefix: str = "") -> dict[str, Tensor]:
     return {prefix + key: value.half().contiguous() for key, value in module.state_dict().items()}
 
 
-def _save(tensors: dict[str, Tensor], path: Path) -> None:
-    save_file(tensors, str(path), metadata={"format": "pt"})
-    print(f"{path}  {path.stat().st_size / 1e6:.1f} MB", flush=True)
+def _base(earlier: Earlier) -> Tensors:
+    whole = earlier.generator()
+    parts = ((whole.unet, UNET_PREFIX), (earlier.vae(), VAE_PREFIX), (whole.text, TEXT_PREFIX))
+    return {key: value for part in parts for key, value in _half(*part).items()}
 
 
-def export(folder: Path, vae: AutoencoderKL, weights: Path) -> None:
-    """Stages that have not been run are left out. Raises Untrained where there is no base model."""
-    files = weights / "layer_model"
-    files.mkdir(parents=True, exist_ok=True)
-    base = generator.trained(folder)
-    parts = ((base.unet, UNET_PREFIX), (vae, VAE_PREFIX), (base.text, TEXT_PREFIX))
-    _save({k: v for part in parts for k, v in _half(*part).items()}, weights / "base.safetensors")
-    pair = transparency.trained(folder)
-    _save(_half(pair.encoder), files / "vae_transparent_encoder.safetensors")
-    _save(_half(pair.decoder), files / "vae_transparent_decoder.safetensors")
-    for name, task in generator.TASKS.items():
-        patch = generator.Patch(base.unet, task)
+def _patch(earlier: Earlier, task: generator.Task) -> Tensors:
+    trained = generator.Patch(earlier.generator().unet, task)
+    loop.result(task.file, earlier.folder, trained)
+    return trained.tensors()
+
+
+def _sharing(earlier: Earlier, name: str) -> Tensors:
+    trained = joint.Sharing(earlier.unet_sd15(), joint.METHOD[name])
+    loop.result(name, earlier.folder, trained)
+    return trained.tensors()
+
+
+def makers(earlier: Earlier) -> dict[str, Callable[[], Tensors]]:
+    """What makes each file, by file name. Each raises Untrained where its stage has not been run."""
+    made: dict[str, Callable[[], Tensors]] = {}
+    if not earlier.published:
+        made[BASE.name] = lambda: _base(earlier)
+        made[SDXL.encoder.filename] = lambda: _half(earlier.pair().encoder)
+        made[SDXL.decoder.filename] = lambda: _half(earlier.pair().decoder)
+    made |= {f"{name}.safetensors": partial(_patch, earlier, task) for name, task in generator.TASKS.items()}
+    made[BASE_SD15.name] = lambda: _half(earlier.unet_sd15(), UNET_PREFIX)
+    return made | {f"{name}.safetensors": partial(_sharing, earlier, name) for name in joint.METHOD}
+
+
+def export(earlier: Earlier, weights: Path) -> None:
+    """Write all into `weights`, laid out as miniature/weights; without its stage a file stays as it is."""
+    for name, make in makers(earlier).items():
         try:
-            loop.result(name, folder, patch)
+            tensors = make()
         except loop.Untrained as error:
             print(error, flush=True)
-        else:
-            _save(patch.tensors(), files / f"{name}.safetensors")
+            continue
+        folder = weights if name in (BASE.name, BASE_SD15.name) else weights / LAYER_FILES.name
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / name
+        save_file({k: v.cpu() for k, v in tensors.items()}, str(path), metadata={"format": "pt"})
+        print(f"{path}  {path.stat().st_size / 1e6:.1f} MB", flush=True)

@@ -1,4 +1,4 @@
-"""Stages 3 to 5: the base UNet with its text encoder, and the layer patches of the six SDXL methods on it."""
+"""Stages 3 to 5: the base UNets with their text encoder, and the layer patches of the six SDXL methods."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from lib_layerdiffusion.layer_patch import FIRST_CONVOLUTION, LATENT_CHANNELS
 from lib_layerdiffusion.models.transparency import TransparencyDecoder
 from miniature.autoencoder import AutoencoderKL
 from miniature.patcher import PREFIX
-from miniature.sampling import sample_euler_ancestral
 from miniature.schedule import NoiseSchedule
 from miniature.text import TextEncoder
-from miniature.trained import TRAINED
-from miniature.training import loop
+from miniature.trained import TRAINED, TRAINED_SD15
+from miniature.training import denoising, loop
 from miniature.training.autoencoder import write_sheet
 from miniature.training.backgrounds import Rng
+from miniature.training.denoising import Predict, sample
 from miniature.training.emoji import CONCEPTS
 from miniature.training.scenes import Latents
 from miniature.unet import UNet
@@ -30,16 +30,11 @@ from miniature.unet import UNet
 BATCH = 32
 EMPTY_SHARE = 0.1
 """Prompts left out, for the guidance between a prompt and none."""
-MOST_WEIGHT = 5.0
-"""Bound of a noise level's weight, signal over noise: Hang et al. (2023), min-SNR."""
 RANK = 32
 QKV = re.compile(r"\.to_[qkv]\.")
 EMBEDDINGS = re.compile(r"^(time_embed|label_emb)\.")
 EMBEDDED = re.compile(r"\.emb_layers\.")
 TRANSFORMER = re.compile(r"\.(transformer_blocks\.|proj_in|proj_out|1\.norm\.)")
-
-Predict = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-"""Scaled input with its conditions, timestep, context, vector -> noise."""
 
 
 class Generator(nn.Module):
@@ -77,6 +72,7 @@ TASKS = {
     )
 }
 BASE = Task("base", (), "blended", "both")
+BASE_SD15 = Task("base_sd15", (), "blended", "both")
 
 
 class Patch(nn.Module):
@@ -165,57 +161,23 @@ def losses(
         chosen = rng.integers(len(clean_of), size=BATCH)
         clean = clean_of[chosen]
         prompts = [prompt(latents, int(n), task.prompts, rng) for n in chosen]
-        if task is BASE:
+        if task in (BASE, BASE_SD15):
             clean = clean + deviation[chosen] * torch.randn_like(clean)
             for n in np.flatnonzero(rng.random(BATCH) < 0.12):
                 # the place alone
                 clean[n] = vae.process_in(latents.background[chosen[n]])
                 prompts[n] = latents.places[chosen[n]]
-        # one of each thirty-second of the schedule, so that steps are alike
-        timestep = torch.from_numpy((np.arange(BATCH) + rng.random(BATCH)) * schedule.last / BATCH).float()
-        sigma = schedule.sigma(timestep)
-        noise = torch.randn_like(clean)
-        x = schedule.network_input(clean + sigma[:, None, None, None] * noise, sigma)
+        timestep = denoising.timesteps(schedule, rng, BATCH).to(clean.device)
         with torch.set_grad_enabled(train_text):
             context, vector = text(prompts)
-        given = torch.cat([x, *(condition[chosen] for condition in conditions)], dim=1)
-        error = (predict(given, timestep, context, vector) - noise) ** 2
-        weight = (MOST_WEIGHT * sigma**2).clamp(max=1)
-        weighted = (error.mean((1, 2, 3)) * weight).mean()
-        return {"loss": weighted, "error": error.mean()}
+
+        def noise_in(x: Tensor) -> Tensor:
+            given = torch.cat([x, *(condition[chosen] for condition in conditions)], dim=1)
+            return predict(given, timestep, context, vector)
+
+        return denoising.losses(schedule, clean, timestep, noise_in)
 
     return loss
-
-
-@torch.inference_mode()
-def sample(
-    predict: Predict,
-    text: TextEncoder,
-    prompts: list[str],
-    conditions: Tensor | None = None,
-    steps: int = 20,
-    guidance: float = 4.0,
-) -> Tensor:
-    """Sampler-space latents [B, 4, 16, 16] with Euler a, the first of seed 0, the next of 1 and so on."""
-    schedule = NoiseSchedule()
-    count = len(prompts)
-    context, vector = text([""] * count + prompts)
-
-    def noise(step: int) -> Tensor:
-        generators = [torch.Generator().manual_seed(1000 * step + n) for n in range(count)]
-        return torch.stack([torch.randn(4, 16, 16, generator=generator) for generator in generators])
-
-    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-        twice, sigmas = torch.cat([x, x]), torch.cat([sigma, sigma])
-        given = schedule.network_input(twice, sigmas)
-        if conditions is not None:
-            given = torch.cat([given, conditions.repeat(2, 1, 1, 1)], dim=1)
-        eps = predict(given, schedule.timestep(sigmas), context, vector)
-        uncond, cond = schedule.denoised(twice, sigmas, eps).chunk(2)
-        return uncond + (cond - uncond) * guidance
-
-    sigmas = schedule.sampling_sigmas(steps)
-    return sample_euler_ancestral(denoise, noise(steps) * sigmas[0], sigmas, noise)
 
 
 def sheet(
@@ -248,7 +210,7 @@ def sheet(
 
 def train_base(folder: Path, latents: Latents, vae: AutoencoderKL, steps: int) -> Generator:
     torch.manual_seed(2)
-    generator = Generator()
+    generator = Generator().to(loop.device_of(vae))
     plan = loop.Plan("base", steps, 1.5e-3)
     unet, text = generator.unet, generator.text
     loss = losses(plan, BASE, latents, vae, text, unet, train_text=True)
@@ -256,10 +218,28 @@ def train_base(folder: Path, latents: Latents, vae: AutoencoderKL, steps: int) -
     return generator
 
 
+def train_base_sd15(
+    folder: Path, latents: Latents, vae: AutoencoderKL, text: TextEncoder, steps: int
+) -> UNet:
+    """The UNet in SD1.5's layout, with the text encoder that was trained along with the other one."""
+    torch.manual_seed(4)
+    unet = UNet(TRAINED_SD15).to(loop.device_of(vae))
+    plan = loop.Plan(BASE_SD15.file, steps, 1.5e-3)
+    loss = losses(plan, BASE_SD15, latents, vae, text, unet, train_text=False)
+    loop.train(plan, folder, unet, loss, sheet(BASE_SD15, latents, vae, text, unet, None))
+    return unet
+
+
 def trained(folder: Path) -> Generator:
     generator = Generator().eval().requires_grad_(False)
-    loop.result("base", folder, generator)
+    loop.result(BASE.file, folder, generator)
     return generator
+
+
+def trained_sd15(folder: Path) -> UNet:
+    unet = UNet(TRAINED_SD15).eval().requires_grad_(False)
+    loop.result(BASE_SD15.file, folder, unet)
+    return unet
 
 
 def train_patch(
@@ -273,7 +253,7 @@ def train_patch(
 ) -> Patch:
     torch.manual_seed(3)
     text = generator.text
-    patch = Patch(generator.unet, task)
+    patch = Patch(generator.unet, task).to(loop.device_of(vae))
     plan = loop.Plan(task.file, steps, 2e-3 if task.file.endswith("attn") else 1e-3, average=0.995)
     loss = losses(plan, task, latents, vae, text, patch.predict, train_text=False)
     loop.train(plan, folder, patch, loss, sheet(task, latents, vae, text, patch.predict, decoder))

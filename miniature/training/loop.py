@@ -1,4 +1,7 @@
-"""The training loop of every stage: seeded by step, resumable, with a moving average of the weights."""
+"""The training loop of every stage: seeded by step, resumable, with a moving average of the weights.
+
+A stage runs where the parameters of its module are.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +49,17 @@ def rng(stage: str, step: int) -> np.random.Generator:
     return np.random.default_rng([*stage.encode(), step])
 
 
+def device_of(module: nn.Module) -> torch.device:
+    return next(module.parameters()).device
+
+
+def mixed(device: torch.device) -> AbstractContextManager[object]:
+    """Products in bfloat16, where the device has them."""
+    if not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)
+
+
 def _average(average: dict[str, Tensor], module: nn.Module, decay: float) -> None:
     for name, parameter in module.named_parameters():
         average[name].lerp_(parameter.detach(), 1 - decay)
@@ -57,7 +72,7 @@ def train(
     loss: Loss,
     sheet: Callable[[Path], None] = lambda path: None,
 ) -> dict[str, Tensor]:
-    """Train the parameters of `module` that ask for gradients; return their moving average.
+    """Train the parameters of `module` that ask for gradients, on their device; return their moving average.
 
     The state is kept in `folder`, where a broken-off run goes on from; `sheet` writes sample pictures of
     the module as it is then.
@@ -68,8 +83,9 @@ def train(
     optimizer = torch.optim.AdamW(parameters, plan.rate, betas=(0.9, 0.99), weight_decay=plan.weight_decay)
     average = {name: p.detach().clone() for name, p in module.named_parameters()}
     first, spent, history = 0, 0.0, []
+    device = device_of(module)
     if path.exists():
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, map_location=device, weights_only=True)
         module.load_state_dict(state["module"], strict=True)
         optimizer.load_state_dict(state["optimizer"])
         average, first, spent, history = (state[key] for key in ("average", "step", "seconds", "history"))
@@ -89,14 +105,19 @@ def train(
         torch.save(state, path.with_suffix(".part"))
         path.with_suffix(".part").replace(path)
         curve(history, folder / f"{plan.name}-loss.png")
-        report = {"steps": step, "seconds": round(seconds), "losses": history[-1] if history else {}}
+        report = {
+            "steps": step,
+            "seconds": round(seconds),
+            "device": str(device),
+            "losses": history[-1] if history else {},
+        }
         (folder / f"{plan.name}.json").write_text(json.dumps(report, indent=1) + "\n", "utf-8")
         own = {name: p.detach().clone() for name, p in module.named_parameters()}
         load(module, average)
         sheet(folder / f"{plan.name}-samples.png")
         load(module, own)
 
-    sums: dict[str, float] = {}
+    sums: dict[str, Tensor] = {}
     summed = 0
     saved = time.monotonic()
     bar = tqdm(range(first, plan.steps), plan.name, initial=first, total=plan.steps, mininterval=5)
@@ -112,9 +133,10 @@ def train(
         _average(average, module, min(plan.average, (1 + step) / (10 + step)))
         summed += 1
         for name, part in parts.items():
-            sums[name] = sums.get(name, 0.0) + float(part.detach())
+            # not as a number yet, which an accelerator would have to be waited for
+            sums[name] = sums[name] + part.detach() if name in sums else part.detach()
         if (step + 1) % 50 == 0:
-            means = {name: value / summed for name, value in sums.items()}
+            means = {name: float(value) / summed for name, value in sums.items()}
             history.append({"step": float(step + 1), **means})
             bar.set_postfix({name: f"{value:.4f}" for name, value in means.items()}, refresh=False)
             sums, summed = {}, 0
@@ -133,13 +155,13 @@ class Untrained(Exception):
 
 def is_done(name: str, folder: Path) -> bool:
     path = folder / f"{name}.pt"
-    return path.exists() and bool(torch.load(path, weights_only=True).get("done"))
+    return path.exists() and bool(torch.load(path, map_location="cpu", weights_only=True).get("done"))
 
 
 def result(name: str, folder: Path, module: nn.Module) -> None:
     """Give a module the weights that a stage resulted in. Raises Untrained."""
     path = folder / f"{name}.pt"
-    state = torch.load(path, weights_only=True) if path.exists() else {}
+    state = torch.load(path, map_location="cpu", weights_only=True) if path.exists() else {}
     if not state.get("done"):
         raise Untrained(f"{path} is missing or not finished: run the stage {name} first.")
     load(module, state["average"])

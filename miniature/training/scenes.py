@@ -76,7 +76,11 @@ class Latents(NamedTuple):
 def latents(
     folder: Path, emoji: Emoji, vae: AutoencoderKL, encoder: TransparencyEncoder | None = None
 ) -> Latents:
-    """Those of the cache in `folder`, made if they are missing; `adjusted` only where `encoder` is given."""
+    """Those of the cache in `folder`, made if they are missing; `adjusted` only where `encoder` is given.
+
+    They are made and returned on the device of `vae`, where `encoder` must be too.
+    """
+    device = loop.device_of(vae)
     plain, offsets = folder / "scenes.pt", folder / "scenes-offsets.pt"
     if not plain.exists():
         parts: list[Tensor] = []
@@ -85,20 +89,20 @@ def latents(
             one = scene(emoji, number)
             names.append((one.concept, one.place))
             pictures = [flatten_on_grey(one.foreground), one.background, one.blended]
-            mean, logvar = vae.moments(2 * to_tensor(pictures) - 1)
-            parts.append(torch.cat([mean, torch.exp(0.5 * logvar[[0, 2]])]))
+            mean, logvar = vae.moments(2 * to_tensor(pictures).to(device) - 1)
+            parts.append(torch.cat([mean, torch.exp(0.5 * logvar[[0, 2]])]).cpu())
         torch.save({"names": names, "latents": torch.stack(parts)}, plain)
     if encoder is not None and not offsets.exists():
         made = [
-            encoder(encoder_input(scene(emoji, number).foreground)[None])
+            encoder(encoder_input(scene(emoji, number).foreground)[None].to(device)).cpu()
             for number in tqdm(range(TRANSPARENT), "offsets", mininterval=5)
         ]
         torch.save(torch.cat(made), offsets)
     state = torch.load(plain, weights_only=True)
     concepts, places = zip(*state["names"], strict=True)
-    foreground, background, blended, foreground_std, blended_std = state["latents"].unbind(1)
+    foreground, background, blended, foreground_std, blended_std = state["latents"].to(device).unbind(1)
     adjusted = None
     if encoder is not None:
-        offset = torch.load(offsets, weights_only=True)
+        offset = torch.load(offsets, weights_only=True).to(device)
         adjusted = foreground[: len(offset)] + foreground_std[: len(offset)] * offset
     return Latents(list(concepts), list(places), foreground, background, blended, blended_std, adjusted)

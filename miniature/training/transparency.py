@@ -68,12 +68,13 @@ def encoder_input(rgba: Uint8Image) -> Tensor:
 
 def train(folder: Path, emoji: Emoji, steps: int, vae: AutoencoderKL) -> None:
     torch.manual_seed(1)
-    _train(loop.Plan("transparency", steps, 1e-3), SMALL, folder, emoji, vae, Pair())
+    pair = Pair().to(loop.device_of(vae))
+    _train(loop.Plan("transparency", steps, 1e-3), SMALL, folder, emoji, vae, pair)
 
 
 def train_decoder(folder: Path, emoji: Emoji, steps: int, vae: AutoencoderKL) -> None:
     """Go on with the decoder alone at full size: layer files depend on the encoder, not on it."""
-    pair = Pair()
+    pair = Pair().to(loop.device_of(vae))
     loop.result("transparency", folder, pair)
     pair.encoder.requires_grad_(False)
     _train(loop.Plan("decoder", steps, 5e-4, warmup=20), LARGE, folder, emoji, vae, pair)
@@ -82,18 +83,45 @@ def train_decoder(folder: Path, emoji: Emoji, steps: int, vae: AutoencoderKL) ->
 def _train(
     plan: loop.Plan, at_first: tuple[int, int], folder: Path, emoji: Emoji, vae: AutoencoderKL, pair: Pair
 ) -> None:
-    training, held_out = emoji.train(), emoji.held_out()
+    training, held_out, device = emoji.train(), emoji.held_out(), loop.device_of(vae)
+    loss = losses(plan, at_first, training, vae, pair)
+
+    def sheet(path: Path) -> None:
+        rng = loop.rng("sheet", 1)
+        drawn = [straight(random_layer(held_out.pictures[16 * n], rng, 128, 0.7)) for n in range(8)]
+        target = torch.stack([encoder_input(rgba) for rgba in drawn]).to(device)
+        with torch.inference_mode():
+            pixels = to_tensor([flatten_on_grey(rgba) for rgba in drawn]).to(device)
+            mean, logvar = vae.moments(2 * pixels - 1)
+            latent = mean + torch.exp(0.5 * logvar) * pair.encoder(target)
+            pixel = (vae.decode(latent) / 2 + 0.5).clamp(0, 1)
+            result = pair.decoder(pixel, latent).clamp(0, 1)
+            without = pair.decoder((vae.decode(mean) / 2 + 0.5).clamp(0, 1), mean).clamp(0, 1)
+        errors = [float((r[:, :1] - target[:, :1]).abs().mean()) for r in (result, without)]
+        print(f"\nheld-out alpha error {errors[0]:.4f}, without the offset {errors[1]:.4f}", flush=True)
+        rows = [target[:, :1].expand(-1, 3, -1, -1), result[:, :1].expand(-1, 3, -1, -1)]
+        colours = [t[:, 1:] * t[:, :1] + 0.5 * (1 - t[:, :1]) for t in (target, result)]
+        write_sheet(path, [*rows, *colours, pixel])
+
+    loop.train(plan, folder, pair, loss, sheet)
+
+
+def losses(
+    plan: loop.Plan, at_first: tuple[int, int], training: Emoji, vae: AutoencoderKL, pair: Pair
+) -> loop.Loss:
+    device = loop.device_of(vae)
 
     def loss(step: int) -> dict[str, Tensor]:
         rng = loop.rng(plan.name, step)
         count, side = at_first if step < 0.8 * plan.steps else LARGE
         drawn = [sample(training, rng, side) for _ in range(count)]
-        target = torch.stack([encoder_input(rgba) for rgba, _ in drawn])
-        pixels = 2 * to_tensor([flatten_on_grey(rgba) for rgba, _ in drawn]) - 1
+        target = torch.stack([encoder_input(rgba) for rgba, _ in drawn]).to(device)
+        pixels = 2 * to_tensor([flatten_on_grey(rgba) for rgba, _ in drawn]).to(device) - 1
         with_offset = torch.tensor([not opaque or rng.random() < 0.5 for _, opaque in drawn]).float()
         noise = torch.from_numpy(rng.uniform(0, NOISE, count).astype(np.float32))
         noise *= torch.from_numpy(rng.random(count) < 0.5)
-        with torch.autocast("cpu", torch.bfloat16):
+        with_offset, noise = with_offset.to(device), noise.to(device)
+        with loop.mixed(device):
             with torch.no_grad():
                 mean, logvar = (part.float() for part in vae.moments(pixels))
             offset = pair.encoder(target).float() * with_offset[:, None, None, None]
@@ -118,23 +146,7 @@ def _train(
             "offset": size,
         }
 
-    def sheet(path: Path) -> None:
-        rng = loop.rng("sheet", 1)
-        drawn = [straight(random_layer(held_out.pictures[16 * n], rng, 128, 0.7)) for n in range(8)]
-        target = torch.stack([encoder_input(rgba) for rgba in drawn])
-        with torch.inference_mode():
-            mean, logvar = vae.moments(2 * to_tensor([flatten_on_grey(rgba) for rgba in drawn]) - 1)
-            latent = mean + torch.exp(0.5 * logvar) * pair.encoder(target)
-            pixel = (vae.decode(latent) / 2 + 0.5).clamp(0, 1)
-            result = pair.decoder(pixel, latent).clamp(0, 1)
-            without = pair.decoder((vae.decode(mean) / 2 + 0.5).clamp(0, 1), mean).clamp(0, 1)
-        errors = [float((r[:, :1] - target[:, :1]).abs().mean()) for r in (result, without)]
-        print(f"\nheld-out alpha error {errors[0]:.4f}, without the offset {errors[1]:.4f}", flush=True)
-        rows = [target[:, :1].expand(-1, 3, -1, -1), result[:, :1].expand(-1, 3, -1, -1)]
-        colours = [t[:, 1:] * t[:, :1] + 0.5 * (1 - t[:, :1]) for t in (target, result)]
-        write_sheet(path, [*rows, *colours, pixel])
-
-    loop.train(plan, folder, pair, loss, sheet)
+    return loss
 
 
 def trained(folder: Path) -> Pair:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from lib_layerdiffusion import weights
-from miniature.demo import Trained
-from miniature.trained import LAYER_FILES
-from tests.ui.actions import element, eventually, result_picture, tick
+from miniature.demo import METHOD, Trained
+from tests.ui.actions import choose, element, eventually, result_picture, tick
 from tests.ui.conftest import opened, served
 
 if TYPE_CHECKING:
@@ -23,11 +19,10 @@ pytestmark = pytest.mark.ui
 
 
 @pytest.fixture
-def page(browser: Browser, tmp_path: Path) -> Iterator[Page]:
+def page(browser: Browser) -> Iterator[Page]:
     from miniature.app import build
 
-    shutil.copytree(LAYER_FILES, tmp_path / weights.FOLDER)
-    with served(build(Trained(tmp_path))) as url, opened(browser, url) as page:
+    with served(build(Trained())) as url, opened(browser, url) as page:
         yield page
 
 
@@ -70,3 +65,17 @@ def test_a_method_of_the_other_family_is_answered_with_a_sentence(page: Page) ->
     error = page.locator("#html_log_txt2img .error")
     error.wait_for()
     assert "needs an SD1.5 checkpoint" in error.inner_text()
+
+
+def test_another_checkpoint_makes_the_layers_of_a_scene(page: Page) -> None:
+    tick(page)
+    choose(page, METHOD["layer_sd15_joint"].label)
+    page.locator("#setting_sd_model_checkpoint input").click()
+    page.locator('ul.options li[aria-label="sd15"]').click()
+    page.locator("#txt2img_prompt textarea").fill("panda, meadow")
+    foreground = generate(page)
+    assert foreground[:4, :, 3].mean() < 12
+    assert foreground[52:76, 52:76, 3].mean() > 240
+    # one of each layer, and the foreground over a checkerboard
+    eventually(page, lambda: page.locator("#result button img").count(), 4)
+    assert "Generate Everything Together" in infotext(page)

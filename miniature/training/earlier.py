@@ -1,0 +1,64 @@
+"""What a stage needs of the ones before it: from their checkpoints, or as published in miniature/weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from lib_layerdiffusion import weights
+from lib_layerdiffusion.methods import SDXL
+from lib_layerdiffusion.models.transparency import TransparencyDecoder, TransparencyEncoder
+from miniature import trained
+from miniature.autoencoder import AutoencoderKL
+from miniature.training import autoencoder, generator, transparency
+from miniature.training.emoji import Emoji
+from miniature.training.generator import Generator
+from miniature.training.transparency import Pair
+from miniature.unet import UNet
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """Frozen networks on `device`; each method raises Untrained where the stage has not been run.
+
+    With `published` none needs to have been: the weights are those that the repository has, but for the
+    base UNet in SD1.5's layout, whose own checkpoint comes first.
+    """
+
+    folder: Path
+    emoji: Emoji
+    device: torch.device
+    published: bool
+
+    def vae(self) -> AutoencoderKL:
+        if self.published:
+            return self._frozen(trained.load_trained(SDXL).vae)
+        return self._frozen(autoencoder.trained(self.folder, self.emoji))
+
+    def pair(self) -> Pair:
+        if not self.published:
+            return self._frozen(transparency.trained(self.folder))
+        pair = Pair()
+        files = trained.LAYER_FILES
+        pair.encoder = weights.build(files / SDXL.encoder.filename, TransparencyEncoder.from_state_dict)
+        pair.decoder = weights.build(files / SDXL.decoder.filename, TransparencyDecoder.from_state_dict)
+        return self._frozen(pair.float())
+
+    def generator(self) -> Generator:
+        if not self.published:
+            return self._frozen(generator.trained(self.folder))
+        base, found = trained.load_trained(SDXL), Generator()
+        found.unet, found.text = base.unet, base.text
+        return self._frozen(found)
+
+    def unet_sd15(self) -> UNet:
+        return self._frozen(generator.trained_sd15(self.folder))
+
+    def _frozen(self, module: Module) -> Module:
+        return module.eval().requires_grad_(False).to(self.device)
