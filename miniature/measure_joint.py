@@ -44,16 +44,18 @@ def together(trained: Trained, prompt: str, place: str, seed: int, **arguments: 
     return frames(trained, "layer_sd15_joint", f"{prompt}, {place}", seed, **arguments)
 
 
-def around_foreground(trained: Trained, scene: Layers, seed: int = 5) -> Frames:
-    """Background and blended for a foreground."""
-    prompt = f"{scene.prompt}, {scene.place}"
-    return frames(trained, "layer_sd15_fg2bg", prompt, seed, fg_image=scene.foreground)
+def prompt_of(scene: Layers) -> str:
+    return f"{scene.prompt}, {scene.place}"
 
 
-def before_background(trained: Trained, scene: Layers, seed: int = 5) -> Frames:
-    """Foreground and blended for a background."""
-    prompt = f"{scene.prompt}, {scene.place}"
-    return frames(trained, "layer_sd15_bg2fg", prompt, seed, bg_image=opaque(scene.background))
+def around_foreground(trained: Trained, scene: Layers, prompt: str) -> Frames:
+    """Background and blended for a foreground; without a prompt only the picture tells what to show."""
+    return frames(trained, "layer_sd15_fg2bg", prompt, 5, fg_image=scene.foreground)
+
+
+def before_background(trained: Trained, scene: Layers, prompt: str) -> Frames:
+    """Foreground and blended for a background; without a prompt only the picture tells what is behind."""
+    return frames(trained, "layer_sd15_bg2fg", prompt, 5, bg_image=opaque(scene.background))
 
 
 def foreground_kept(scene: Layers, made: Frames) -> float:

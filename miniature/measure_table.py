@@ -13,6 +13,8 @@ from lib_layerdiffusion.methods import SD15
 from miniature import measure, measure_joint
 from miniature.demo import METHOD, Trained
 
+FITS = "blended to foreground over background, PSNR"
+
 
 def row(name: str, values: Sequence[float], digits: int) -> None:
     mean, worst, best = np.mean(values), min(values), max(values)
@@ -57,24 +59,32 @@ def conditioned(trained: Trained, known: Sequence[measure.Layers]) -> None:
     row("bgble2fg without a prompt: alpha, mean absolute error", [one[1] for one in unprompted], 4)
 
 
-def scenes(trained: Trained, known: Sequence[measure.Layers]) -> None:
-    together = [measure_joint.together(trained, *named) for named in measure.NAMED]
-    fits = "blended to foreground over background, PSNR"
-    row(f"joint: {fits}", [measure_joint.agreement(made) for made in together], 1)
+def together(trained: Trained) -> None:
+    made = [measure_joint.together(trained, *named) for named in measure.NAMED]
+    row(f"joint: {FITS}", [measure_joint.agreement(one) for one in made], 1)
     mixed = [
-        measure_joint.agreement(made, background=other.background)
-        for made, other in pairwise([*together, together[0]])
+        measure_joint.agreement(one, background=other.background) for one, other in pairwise([*made, made[0]])
     ]
     row("joint: the same to another scene's background", mixed, 1)
-    row("joint: foreground's alpha of the border", [measure_joint.border(made) for made in together], 3)
-    around = [(s, measure_joint.around_foreground(trained, s)) for s in known]
-    row("fg2bg: foreground kept, PSNR", [measure_joint.foreground_kept(s, made) for s, made in around], 1)
-    given = [measure.as_float(s.foreground) for s in known]
-    row(f"fg2bg: {fits}", [measure_joint.agreement(m, f) for f, (_, m) in zip(given, around, strict=True)], 1)
-    before = [(s, measure_joint.before_background(trained, s)) for s in known]
-    row("bg2fg: background kept, PSNR", [measure_joint.background_kept(s, made) for s, made in before], 1)
-    row(f"bg2fg: {fits}", [measure_joint.agreement(m, background=s.background) for s, m in before], 1)
-    row("bg2fg: foreground's alpha of the border", [measure_joint.border(made) for _, made in before], 3)
+    row("joint: foreground's alpha of the border", [measure_joint.border(one) for one in made], 3)
+
+
+def one_given(trained: Trained, known: Sequence[measure.Layers], prompted: bool) -> None:
+    """Scenes made for a foreground, and for a background."""
+    how = "" if prompted else " without a prompt"
+    prompts = [measure_joint.prompt_of(scene) if prompted else "" for scene in known]
+    scenes = list(zip(known, prompts, strict=True))
+    around = [(scene, measure_joint.around_foreground(trained, scene, prompt)) for scene, prompt in scenes]
+    kept = [measure_joint.foreground_kept(scene, made) for scene, made in around]
+    row(f"fg2bg{how}: foreground kept, PSNR", kept, 1)
+    fits = [measure_joint.agreement(made, measure.as_float(scene.foreground)) for scene, made in around]
+    row(f"fg2bg{how}: {FITS}", fits, 1)
+    before = [(scene, measure_joint.before_background(trained, scene, prompt)) for scene, prompt in scenes]
+    kept = [measure_joint.background_kept(scene, made) for scene, made in before]
+    row(f"bg2fg{how}: background kept, PSNR", kept, 1)
+    fits = [measure_joint.agreement(made, background=scene.background) for scene, made in before]
+    row(f"bg2fg{how}: {FITS}", fits, 1)
+    row(f"bg2fg{how}: foreground's alpha of the border", [measure_joint.border(m) for _, m in before], 3)
 
 
 def main() -> int:
@@ -89,7 +99,9 @@ def main() -> int:
     trained.load(SD15)
     for weight in (1.0, 0.0):
         generated(trained, "layer_sd15_transparent_attn", weight)
-    scenes(trained, known)
+    together(trained)
+    for prompted in (True, False):
+        one_given(trained, known, prompted)
     return 0
 
 

@@ -71,8 +71,8 @@ def joint(trained: Trained) -> list[list[FloatImage]]:
     rows = []
     for scene in known:
         together = measure_joint.together(trained, scene.prompt, scene.place, seed=1)
-        around = measure_joint.around_foreground(trained, scene)
-        before = measure_joint.before_background(trained, scene)
+        around = measure_joint.around_foreground(trained, scene, measure_joint.prompt_of(scene))
+        before = measure_joint.before_background(trained, scene, measure_joint.prompt_of(scene))
         rows.append(
             [
                 *(together.foreground, together.background, together.blended),

@@ -35,9 +35,9 @@ STEPS = {
     "decoder": 260,
     "base_sd15": 3400,
     "layer_sd15_transparent_attn": 600,
-    "layer_sd15_fg2bg": 600,
-    "layer_sd15_bg2fg": 600,
-    "layer_sd15_joint": 800,
+    "layer_sd15_fg2bg": 1200,
+    "layer_sd15_bg2fg": 2600,
+    "layer_sd15_joint": 2400,
 }
 
 

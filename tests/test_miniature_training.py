@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from lib_layerdiffusion import layer_patch
+from lib_layerdiffusion.methods import SD15, SDXL
 from lib_layerdiffusion.transparency import encode_offset
 from miniature import measure, train
 from miniature.patcher import PREFIX
 from miniature.schedule import NoiseSchedule
 from miniature.text import TextEncoder
-from miniature.trained import TRAINED, TRAINED_SD15
+from miniature.trained import TRAINED, TRAINED_SD15, load_trained
 from miniature.training import (
     autoencoder,
     backgrounds,
@@ -30,6 +31,7 @@ from miniature.training import (
     scenes,
     transparency,
 )
+from miniature.training.earlier import Earlier
 from miniature.unet import UNet
 
 
@@ -118,6 +120,24 @@ def test_attention_sharing_starts_as_the_unpatched_model(method) -> None:
         plain = unet(x, timestep, context)
         assert plain.std() > 0.01
         torch.testing.assert_close(shared, plain, atol=1e-4, rtol=1e-3)
+
+
+def test_a_layer_file_can_be_trained_on_the_published_networks(tmp_path: Path, known: emoji.Emoji) -> None:
+    own, published = (Earlier(tmp_path, known, torch.device("cpu"), choice) for choice in (False, True))
+    for network in (own.vae, own.pair, own.generator, own.unet_sd15):
+        with pytest.raises(loop.Untrained, match="run the stage"):
+            network()
+    assert published.vae().scaling_factor > 0
+    for family, found in ((SDXL, published.generator().unet), (SD15, published.unet_sd15())):
+        wanted = load_trained(family).unet.state_dict()
+        assert all(torch.equal(value, wanted[name]) for name, value in found.state_dict().items())
+
+
+def test_a_finished_base_comes_before_the_published_one(tmp_path: Path, known: emoji.Emoji) -> None:
+    zero = {name: torch.zeros_like(value) for name, value in UNet(TRAINED_SD15).named_parameters()}
+    torch.save({"done": True, "average": zero}, tmp_path / "base_sd15.pt")
+    found = Earlier(tmp_path, known, torch.device("cpu"), True).unet_sd15()
+    assert not any(value.any() for value in found.parameters())
 
 
 def test_training_sees_what_the_extension_encodes() -> None:

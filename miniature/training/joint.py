@@ -31,6 +31,11 @@ from miniature.unet import UNet
 SCENES = 12
 """Scenes in a step, of one, two or three frames each."""
 RANK, CONTROL_WIDTH = 8, 16
+SILU_GAIN = 1.68
+"""What a layer multiplies by so that SiLU leaves the spread of normal values as it is."""
+EMPTY_SHARE = {True: 0.4, False: 0.1}
+"""Scenes without a prompt, with and without a control picture, which then alone tells what to show."""
+
 FIELD = {Layer.FOREGROUND: "adjusted", Layer.BACKGROUND: "background", Layer.BLENDED: "blended"}
 METHOD = {method.weights.name: method for method in METHODS if method.family is SD15}
 
@@ -71,7 +76,9 @@ def _start(key: str, shape: tuple[int, ...]) -> Tensor:
         return torch.zeros(shape)
     if "temporal_n" in key:
         return torch.ones(shape)
-    return torch.randn(shape) / float(np.prod(shape[1:])) ** 0.5
+    # through a dozen layers with SiLU between them, a control signal would come to nothing
+    gain = SILU_GAIN if "kwargs_encoder" in key or "control_convs" in key else 1.0
+    return gain * torch.randn(shape) / float(np.prod(shape[1:])) ** 0.5
 
 
 def prompts(method: Method, latents: Latents, number: int, rng: Rng) -> list[str]:
@@ -79,11 +86,12 @@ def prompts(method: Method, latents: Latents, number: int, rng: Rng) -> list[str
     concept, place = CONCEPTS[latents.concepts[number]], latents.places[number]
     both = f"{concept}, {place}" if place else concept
     kind = rng.random()
-    if kind < 0.1:
+    empty = EMPTY_SHARE[bool(method.pictures)]
+    if kind < empty:
         return [""] * method.frames
     if method.frames == 1:
         return [concept]
-    if kind < 0.7:
+    if kind < empty + 0.6 * (1 - empty):
         return [both] * method.frames
     own = {Layer.FOREGROUND: concept, Layer.BACKGROUND: place, Layer.BLENDED: both}
     return [own[layer] for layer in method.outputs]
