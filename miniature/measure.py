@@ -117,6 +117,11 @@ class Layers(NamedTuple):
     blended: FloatImage
 
     @property
+    def both(self) -> str:
+        """Prompt for the whole scene."""
+        return f"{self.prompt}, {self.place}"
+
+    @property
     def solid(self) -> NDArray[np.bool_]:
         return np.asarray(self.foreground[..., 3] >= 250)
 
@@ -153,13 +158,13 @@ def layered(trained: Trained, file: str, scene: Layers, prompt: str) -> FloatIma
 
 def foreground_kept(trained: Trained, scene: Layers) -> float:
     """PSNR inside the foreground after foreground to blended."""
-    result = layered(trained, "layer_xl_fg2ble", scene, f"{scene.prompt}, {scene.place}")
+    result = layered(trained, "layer_xl_fg2ble", scene, scene.both)
     return psnr(result, as_float(scene.foreground)[..., :3], scene.solid)
 
 
 def background_kept(trained: Trained, scene: Layers) -> float:
     """PSNR outside the foreground after background to blended."""
-    result = layered(trained, "layer_xl_bg2ble", scene, f"{scene.prompt}, {scene.place}")
+    result = layered(trained, "layer_xl_bg2ble", scene, scene.both)
     return psnr(result, scene.background, scene.empty)
 
 

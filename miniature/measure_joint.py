@@ -44,10 +44,6 @@ def together(trained: Trained, prompt: str, place: str, seed: int, **arguments: 
     return frames(trained, "layer_sd15_joint", f"{prompt}, {place}", seed, **arguments)
 
 
-def prompt_of(scene: Layers) -> str:
-    return f"{scene.prompt}, {scene.place}"
-
-
 def around_foreground(trained: Trained, scene: Layers, prompt: str) -> Frames:
     """Background and blended for a foreground; without a prompt only the picture tells what to show."""
     return frames(trained, "layer_sd15_fg2bg", prompt, 5, fg_image=scene.foreground)

@@ -72,7 +72,7 @@ def together(trained: Trained) -> None:
 def one_given(trained: Trained, known: Sequence[measure.Layers], prompted: bool) -> None:
     """Scenes made for a foreground, and for a background."""
     how = "" if prompted else " without a prompt"
-    prompts = [measure_joint.prompt_of(scene) if prompted else "" for scene in known]
+    prompts = [scene.both if prompted else "" for scene in known]
     scenes = list(zip(known, prompts, strict=True))
     around = [(scene, measure_joint.around_foreground(trained, scene, prompt)) for scene, prompt in scenes]
     kept = [measure_joint.foreground_kept(scene, made) for scene, made in around]

@@ -49,15 +49,14 @@ def layered(trained: Trained) -> list[list[FloatImage]]:
     """One scene a row: foreground, background, both; then what the four layer-conditioned methods make."""
     rows = []
     for scene in measure.scenes(trained):
-        both = f"{scene.prompt}, {scene.place}"
         rows.append(
             [
                 measure.as_float(scene.foreground),
                 scene.background,
                 scene.blended,
-                measure.layered(trained, "layer_xl_fg2ble", scene, both),
+                measure.layered(trained, "layer_xl_fg2ble", scene, scene.both),
                 measure.layered(trained, "layer_xl_fgble2bg", scene, scene.place),
-                measure.layered(trained, "layer_xl_bg2ble", scene, both),
+                measure.layered(trained, "layer_xl_bg2ble", scene, scene.both),
                 measure.layered(trained, "layer_xl_bgble2fg", scene, scene.prompt),
             ]
         )
@@ -71,8 +70,8 @@ def joint(trained: Trained) -> list[list[FloatImage]]:
     rows = []
     for scene in known:
         together = measure_joint.together(trained, scene.prompt, scene.place, seed=1)
-        around = measure_joint.around_foreground(trained, scene, measure_joint.prompt_of(scene))
-        before = measure_joint.before_background(trained, scene, measure_joint.prompt_of(scene))
+        around = measure_joint.around_foreground(trained, scene, scene.both)
+        before = measure_joint.before_background(trained, scene, scene.both)
         rows.append(
             [
                 *(together.foreground, together.background, together.blended),

@@ -54,14 +54,14 @@ def test_layers_made_together_are_one_scene(scenes_together: list[joint.Frames])
 
 
 def test_a_background_is_made_for_a_foreground(trained: Trained, known_scenes: list[measure.Layers]) -> None:
-    made = [joint.around_foreground(trained, scene, joint.prompt_of(scene)) for scene in known_scenes]
+    made = [joint.around_foreground(trained, scene, scene.both) for scene in known_scenes]
     pairs = list(zip(known_scenes, made, strict=True))
     assert np.mean([joint.foreground_kept(scene, one) for scene, one in pairs]) > 23
     assert np.mean([joint.agreement(one, measure.as_float(scene.foreground)) for scene, one in pairs]) > 23
 
 
 def test_a_foreground_is_made_for_a_background(trained: Trained, known_scenes: list[measure.Layers]) -> None:
-    made = [joint.before_background(trained, scene, joint.prompt_of(scene)) for scene in known_scenes]
+    made = [joint.before_background(trained, scene, scene.both) for scene in known_scenes]
     pairs = list(zip(known_scenes, made, strict=True))
     assert np.mean([joint.background_kept(scene, one) for scene, one in pairs]) > 26
     assert np.mean([joint.agreement(one, background=scene.background) for scene, one in pairs]) > 24

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lib_layerdiffusion import layer_patch
@@ -17,6 +18,7 @@ from lib_layerdiffusion.methods import SD15, SDXL
 from lib_layerdiffusion.transparency import encode_offset
 from miniature import measure, train
 from miniature.patcher import PREFIX
+from miniature.random_weights import UNET_PREFIX
 from miniature.schedule import NoiseSchedule
 from miniature.text import TextEncoder
 from miniature.trained import TRAINED, TRAINED_SD15, load_trained
@@ -24,6 +26,7 @@ from miniature.training import (
     autoencoder,
     backgrounds,
     emoji,
+    export,
     generator,
     joint,
     layers,
@@ -133,11 +136,15 @@ def test_a_layer_file_can_be_trained_on_the_published_networks(tmp_path: Path, k
         assert all(torch.equal(value, wanted[name]) for name, value in found.state_dict().items())
 
 
-def test_a_finished_base_comes_before_the_published_one(tmp_path: Path, known: emoji.Emoji) -> None:
-    zero = {name: torch.zeros_like(value) for name, value in UNet(TRAINED_SD15).named_parameters()}
-    torch.save({"done": True, "average": zero}, tmp_path / "base_sd15.pt")
-    found = Earlier(tmp_path, known, torch.device("cpu"), True).unet_sd15()
-    assert not any(value.any() for value in found.parameters())
+def test_export_writes_what_was_trained_on_the_published_networks(tmp_path: Path, known: emoji.Emoji) -> None:
+    ones = {name: torch.ones_like(value) for name, value in UNet(TRAINED_SD15).named_parameters()}
+    torch.save({"done": True, "average": ones}, tmp_path / "base_sd15.pt")
+    weights = tmp_path / "weights"
+    export.export(Earlier(tmp_path, known, torch.device("cpu"), published=True), weights)
+    assert [path.name for path in weights.rglob("*.*")] == ["base_sd15.safetensors"]
+    written = load_file(weights / "base_sd15.safetensors")
+    assert set(written) == {UNET_PREFIX + name for name in ones}
+    assert all((value == 1).all() for value in written.values())
 
 
 def test_training_sees_what_the_extension_encodes() -> None:

@@ -14,7 +14,7 @@ from lib_layerdiffusion.methods import SD15, SDXL
 from lib_layerdiffusion.models.transparency import TransparencyDecoder, TransparencyEncoder
 from miniature import trained
 from miniature.autoencoder import AutoencoderKL
-from miniature.training import autoencoder, generator, loop, transparency
+from miniature.training import autoencoder, generator, transparency
 from miniature.training.emoji import Emoji
 from miniature.training.generator import Generator
 from miniature.training.transparency import Pair
@@ -27,8 +27,7 @@ Module = TypeVar("Module", bound=nn.Module)
 class Earlier:
     """Frozen networks on `device`; each method raises Untrained where the stage has not been run.
 
-    With `published` none needs to have been: the weights are those that the repository has. Of the base UNet
-    in SD1.5's layout a finished checkpoint comes first, so that it too can be trained by itself.
+    With `published` none needs to have been: the weights are those that the repository has.
     """
 
     folder: Path
@@ -58,7 +57,7 @@ class Earlier:
         return self._frozen(found)
 
     def unet_sd15(self) -> UNet:
-        if self.published and not loop.is_done(generator.BASE_SD15.file, self.folder):
+        if self.published:
             return self._frozen(trained.load_trained(SD15).unet)
         return self._frozen(generator.trained_sd15(self.folder))
 

@@ -48,7 +48,7 @@ def makers(earlier: Earlier) -> dict[str, Callable[[], Tensors]]:
         made[SDXL.encoder.filename] = lambda: _half(earlier.pair().encoder)
         made[SDXL.decoder.filename] = lambda: _half(earlier.pair().decoder)
     made |= {f"{name}.safetensors": partial(_patch, earlier, task) for name, task in generator.TASKS.items()}
-    made[BASE_SD15.name] = lambda: _half(earlier.unet_sd15(), UNET_PREFIX)
+    made[BASE_SD15.name] = lambda: _half(generator.trained_sd15(earlier.folder), UNET_PREFIX)
     return made | {f"{name}.safetensors": partial(_sharing, earlier, name) for name in joint.METHOD}
 
 

@@ -25,6 +25,7 @@ from miniature.training import denoising, loop
 from miniature.training.autoencoder import to_tensor, write_sheet
 from miniature.training.backgrounds import Rng
 from miniature.training.emoji import CONCEPTS, Emoji
+from miniature.training.generator import EMPTY_SHARE
 from miniature.training.scenes import Latents, scene
 from miniature.unet import UNet
 
@@ -32,9 +33,9 @@ SCENES = 12
 """Scenes in a step, of one, two or three frames each."""
 RANK, CONTROL_WIDTH = 8, 16
 SILU_GAIN = 1.68
-"""What a layer multiplies by so that SiLU leaves the spread of normal values as it is."""
-EMPTY_SHARE = {True: 0.4, False: 0.1}
-"""Scenes without a prompt, with and without a control picture, which then alone tells what to show."""
+"""1 / sqrt(E[SiLU(x)^2]) of normal x: what keeps a signal as strong behind a layer as before it."""
+PICTURE_ALONE = 0.4
+"""Prompts left out where there is a control picture, which then alone tells what to show."""
 
 FIELD = {Layer.FOREGROUND: "adjusted", Layer.BACKGROUND: "background", Layer.BLENDED: "blended"}
 METHOD = {method.weights.name: method for method in METHODS if method.family is SD15}
@@ -86,7 +87,7 @@ def prompts(method: Method, latents: Latents, number: int, rng: Rng) -> list[str
     concept, place = CONCEPTS[latents.concepts[number]], latents.places[number]
     both = f"{concept}, {place}" if place else concept
     kind = rng.random()
-    empty = EMPTY_SHARE[bool(method.pictures)]
+    empty = PICTURE_ALONE if method.pictures else EMPTY_SHARE
     if kind < empty:
         return [""] * method.frames
     if method.frames == 1:
