@@ -74,7 +74,9 @@ def build(trained: Trained) -> Any:
                 built(checkpoint, elem_id="setting_sd_model_checkpoint")
                 with gr.Accordion("img2img", open=False):
                     init = picture_input("Init picture", "img2img_image")
-                    strength = gr.Slider(0, 1, 0.5, step=0.05, label="Denoising strength")
+                    strength = gr.Slider(
+                        0, 1, 0.5, step=0.05, label="Denoising strength", elem_id="img2img_denoising_strength"
+                    )
             with gr.Column():
                 button = gr.Button("Generate", variant="primary", elem_id="generate")
                 gallery = gr.Gallery(label="Result", elem_id="result", columns=4, height=320, **PNG)

@@ -80,9 +80,12 @@ def gap(page: Page, upper: str, lower: str) -> float:
 
 
 def upload(page: Page, layer: Layer, pixels: Uint8Image) -> None:
+    upload_into(element(page, layer.value), pixels)
+
+
+def upload_into(box: Locator, pixels: Uint8Image) -> None:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
-    box = element(page, layer.value)
     file: Any = {"name": "picture.png", "mimeType": "image/png", "buffer": buffer.getvalue()}
     box.locator("input[type=file]").set_input_files(file)
     box.locator("img").wait_for()

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from miniature import measure
 from miniature.demo import METHOD, Trained
-from tests.ui.actions import choose, element, eventually, result_picture, tick
+from tests.ui.actions import choose, element, eventually, result_picture, tick, upload_into
 from tests.ui.conftest import opened, served
 
 if TYPE_CHECKING:
@@ -55,6 +56,18 @@ def test_a_red_apple_is_made_and_made_again_from_its_infotext(page: Page) -> Non
     assert page.locator("#txt2img_prompt textarea").input_value() == "red apple"
     assert element(page, "enabled").locator("input").is_checked()
     assert (generate(page) == first).all()
+
+
+def test_an_uploaded_picture_keeps_its_alpha(page: Page) -> None:
+    picture = measure.held_out()["elephant"]
+    tick(page)
+    page.get_by_text("img2img", exact=True).click()
+    upload_into(page.locator("#img2img_image").first, picture)
+    page.locator("#img2img_denoising_strength input[type=number]").fill("0")
+    page.locator("#txt2img_prompt textarea").fill("")
+    made = generate(page)
+    assert made.shape == (128, 128, 4)
+    assert np.abs(made - picture.astype(int))[..., 3].mean() < 16
 
 
 def test_a_method_of_the_other_family_is_answered_with_a_sentence(page: Page) -> None:
