@@ -158,7 +158,7 @@ def check_gradio_3() -> bool:
         return True
     setup(GRADIO_3)
     # its queue leaves sockets to the garbage collector
-    return run_tool(["pytest", "-W", "ignore::ResourceWarning", "tests/ui"], GRADIO_3) == 0
+    return run_tool(["pytest", "-W", "ignore::ResourceWarning", "tests/page"], GRADIO_3) == 0
 
 
 def tables() -> dict[Path, str]:
@@ -183,7 +183,7 @@ def write_tables() -> int:
 def check_hub_2() -> bool:
     """Run the tests of downloads over the version that talks to the hub in another way."""
     setup(HUB_2)
-    return run_tool(["pytest", "tests/test_download.py", "tests/test_command.py"], HUB_2) == 0
+    return run_tool(["pytest", "tests/files/test_download.py", "tests/test_command.py"], HUB_2) == 0
 
 
 def main(arguments: list[str]) -> int:

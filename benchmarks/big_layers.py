@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from miniature.patcher import PREFIX
-from miniature.random_weights import ATTENTION_WEIGHT, LAST_CONVOLUTION, shapes_of
-from miniature.unet import UNet, UNetConfig
+from miniature.nets.random_weights import ATTENTION_WEIGHT, LAST_CONVOLUTION, shapes_of
+from miniature.nets.unet import UNet, UNetConfig
+from miniature.webui.patcher import PREFIX
 
 SDXL_WIDTH, RANK = 320, 256
 HEAD = 64

@@ -22,11 +22,11 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import plain_decode, report
-from lib_layerdiffusion.decode_ways import ways
-from lib_layerdiffusion.images import FloatImage, Uint8Image
 from lib_layerdiffusion.models import blocks
-from lib_layerdiffusion.models.transparency import TransparencyDecoder
-from lib_layerdiffusion.voting import Votes
+from lib_layerdiffusion.models.encoder_and_decoder import TransparencyDecoder
+from lib_layerdiffusion.pictures.arithmetic import FloatImage, Uint8Image
+from lib_layerdiffusion.transparency.voting import Votes
+from lib_layerdiffusion.transparency.ways import ways
 
 MATRIX = 4096
 

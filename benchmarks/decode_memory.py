@@ -22,11 +22,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from benchmarks import plain_decode, report
-from lib_layerdiffusion.decode_ways import ways
 from lib_layerdiffusion.models import row_store
+from lib_layerdiffusion.models.encoder_and_decoder import TransparencyDecoder
 from lib_layerdiffusion.models.strips import StripDecoder
-from lib_layerdiffusion.models.transparency import TransparencyDecoder
-from lib_layerdiffusion.voting import Votes
+from lib_layerdiffusion.transparency.voting import Votes
+from lib_layerdiffusion.transparency.ways import ways
 
 
 class Held(TorchDispatchMode):

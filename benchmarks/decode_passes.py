@@ -20,14 +20,14 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks import report
-from lib_layerdiffusion import weights
-from lib_layerdiffusion.decode_ways import ways
-from lib_layerdiffusion.images import FloatImage, Uint8Image, flatten_on_grey
+from lib_layerdiffusion.files import tensors
 from lib_layerdiffusion.methods import SDXL
-from lib_layerdiffusion.models.transparency import TransparencyDecoder, TransparencyEncoder
-from lib_layerdiffusion.transparency import add_offset, encode_offset
-from lib_layerdiffusion.voting import Votes
-from miniature.trained import LAYER_FILES, SIDE, load_trained
+from lib_layerdiffusion.models.encoder_and_decoder import TransparencyDecoder, TransparencyEncoder
+from lib_layerdiffusion.pictures.arithmetic import FloatImage, Uint8Image, flatten_on_grey
+from lib_layerdiffusion.transparency.latents import add_offset, encode_offset
+from lib_layerdiffusion.transparency.voting import Votes
+from lib_layerdiffusion.transparency.ways import ways
+from miniature.nets.trained import LAYER_FILES, SIDE, load_trained
 
 HELD_OUT = Path(__file__).parents[1] / "tests" / "held_out"
 PASSES = (8, "adaptive", 4, 2, 1)
@@ -68,8 +68,8 @@ def main() -> None:
     parser = report.parser(__doc__, rounds=3)
     parser.add_argument("--size", type=int, default=512, help="side of the picture in pixels")
     options = report.parse(parser)
-    decoder = weights.build(LAYER_FILES / SDXL.decoder.filename, TransparencyDecoder.from_state_dict)
-    encoder = weights.build(LAYER_FILES / SDXL.encoder.filename, TransparencyEncoder.from_state_dict)
+    decoder = tensors.network(LAYER_FILES / SDXL.decoder.filename, TransparencyDecoder.from_state_dict)
+    encoder = tensors.network(LAYER_FILES / SDXL.encoder.filename, TransparencyEncoder.from_state_dict)
     decoder, encoder = decoder.eval().float(), encoder.eval().float()
     decoder.to(options.device)
     table = report.Report("decode_passes", options.device, {"size": options.size})

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.report import Report, paired, parse, parser, peak_memory, seconds
-from lib_layerdiffusion.attention_sharing import SharedAttention
+from lib_layerdiffusion.job.scene_attention import SharedAttention
 from lib_layerdiffusion.models.attention_sharing import (
     HEADS,
     PROJECTIONS,
@@ -32,8 +32,8 @@ from lib_layerdiffusion.models.attention_sharing import (
     Projections,
     SharingUnit,
 )
-from miniature.random_weights import shapes_of, sharing_shapes
-from miniature.unet import SD15_MINIATURE, UNet, UNetConfig
+from miniature.nets.random_weights import shapes_of, sharing_shapes
+from miniature.nets.unet import SD15_MINIATURE, UNet, UNetConfig
 
 SD15 = UNetConfig(
     model_channels=320,

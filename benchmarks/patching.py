@@ -20,12 +20,11 @@ from safetensors.torch import load
 
 from benchmarks import big_layers
 from benchmarks.report import Peak, Report, parse, parser, peak_memory, seconds, status
-from lib_layerdiffusion import layer_patch
-from lib_layerdiffusion.methods import METHODS, SDXL, Method
+from lib_layerdiffusion.files import layer_patch
+from lib_layerdiffusion.methods import FOLDER, METHODS, SDXL, Method
 from lib_layerdiffusion.networks import Networks
-from lib_layerdiffusion.weights import FOLDER
-from miniature.host import MiniatureHost
-from miniature.patcher import Patcher, SharedNetwork
+from miniature.webui.host import MiniatureHost
+from miniature.webui.patcher import Patcher, SharedNetwork
 
 ATTENTION, CONDITION = (
     next(method for method in METHODS if method.family is SDXL and len(method.pictures) == pictures)

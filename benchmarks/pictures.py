@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 
 from benchmarks.report import Report, paired, parse, parser, peak_memory
-from lib_layerdiffusion import images
-from lib_layerdiffusion.images import PAINTED_OVER, ROUNDING, FloatImage, Uint8Image
+from lib_layerdiffusion.pictures import arithmetic
+from lib_layerdiffusion.pictures.arithmetic import PAINTED_OVER, ROUNDING, FloatImage, Uint8Image
 
 
 def flatten_on_grey(rgba: Uint8Image) -> FloatImage:
@@ -129,7 +129,7 @@ def main() -> None:
         "no edit by another extension": ("carry_edit", (rgba, before, before)),
     }
     for what, (name, arguments) in cases.items():
-        ours, plain = getattr(images, name), PLAIN[name]
+        ours, plain = getattr(arithmetic, name), PLAIN[name]
         difference = np.abs(np.subtract(ours(*arguments), plain(*arguments), dtype=np.float32)).max()
         runs = {"ours": lambda: ours(*arguments), "plain": lambda: plain(*arguments)}  # noqa: B023
         times = paired(chosen.rounds, runs)

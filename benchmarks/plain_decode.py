@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib_layerdiffusion.models.blocks import HEAD_DIM, AttentionBlock, ResnetBlock
-from lib_layerdiffusion.models.transparency import LATENT_LEVEL, TransparencyDecoder
+from lib_layerdiffusion.models.encoder_and_decoder import LATENT_LEVEL, TransparencyDecoder
 
 
 def resnet(block: ResnetBlock, x: Tensor) -> Tensor:

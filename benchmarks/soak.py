@@ -22,15 +22,15 @@ import numpy as np
 import torch
 from PIL import Image
 
-from lib_layerdiffusion import decode_ways
 from lib_layerdiffusion.errors import LayerDiffuseError
 from lib_layerdiffusion.methods import METHODS, SD15, SDXL, Method
-from lib_layerdiffusion.settings import SHORT
-from miniature.host import MiniatureHost
-from miniature.random_weights import base_state_dict, layer_files, load_base
-from miniature.script import load_script
-from miniature.unet import SD15_MINIATURE
-from miniature.webui import Processing, WebUI
+from lib_layerdiffusion.request.settings import SHORT
+from lib_layerdiffusion.transparency import ways
+from miniature.nets.random_weights import base_state_dict, layer_files, load_base
+from miniature.nets.unet import SD15_MINIATURE
+from miniature.webui.host import MiniatureHost
+from miniature.webui.processing import Processing, WebUI
+from miniature.webui.script import load_script
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Bench:
             arguments = {"method": method.label, **pictures, **changes}
         settings = {"prompt": "a cup", "steps": 2, "width": 64, "height": 64, **fields}
         p = Processing(webui, scripts=[self.script], script_args=[arguments], **settings)
-        decode = decode_ways.decode_rgba
+        decode = ways.decode_rgba
         left = [1]
 
         def no_memory(*args: Any, **kwargs: Any) -> Any:
@@ -135,14 +135,14 @@ class Bench:
 
         try:
             if fault in ("memory", "decoding"):
-                decode_ways.decode_rgba = no_memory if fault == "memory" else broken
+                ways.decode_rgba = no_memory if fault == "memory" else broken
             elif fault == "sampling":
                 webui.original.shared.network.forward = broken
             webui.process_images(p)
         except (RuntimeError, LayerDiffuseError):
             return False
         finally:
-            decode_ways.decode_rgba = decode
+            ways.decode_rgba = decode
             if fault == "sampling":
                 del webui.original.shared.network.forward
         return True

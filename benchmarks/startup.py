@@ -67,7 +67,7 @@ def load_script(host: str, watched: list[str] | None = None) -> dict[str, Any]:
 
     `watched` gets what is touched meanwhile beside the code itself.
     """
-    from tests import host_records
+    from tests.helpers import host_records
 
     stubs = host_records.install(Stubs(), host)
     stubs["modules.scripts"].Script = type("Script", (), {})

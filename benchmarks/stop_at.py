@@ -18,11 +18,11 @@ from torch import Tensor
 
 from benchmarks import big_layers
 from benchmarks.report import Peak, Report, parse, parser, peak_memory, seconds
-from lib_layerdiffusion import layer_patch
+from lib_layerdiffusion.files import layer_patch
 from lib_layerdiffusion.hosts.own_weights import OwnWeights
-from miniature.patcher import Patcher, SharedNetwork, StepRule
-from miniature.sampling import sample_euler
-from miniature.schedule import NoiseSchedule
+from miniature.nets.sampling import sample_euler
+from miniature.nets.schedule import NoiseSchedule
+from miniature.webui.patcher import Patcher, SharedNetwork, StepRule
 
 
 @torch.inference_mode()

@@ -8,10 +8,10 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lib_layerdiffusion.download import Source, address
 from lib_layerdiffusion.errors import BadSetting, DownloadFailed, Interrupted, LayerDiffuseError, WeightsError
-from lib_layerdiffusion.methods import FAMILIES, METHODS, WEIGHT_FILES, WeightFile, find_method
-from lib_layerdiffusion.weights import FOLDER, WeightStore
+from lib_layerdiffusion.files.download import Source, address
+from lib_layerdiffusion.files.store import WeightStore
+from lib_layerdiffusion.methods import FAMILIES, FOLDER, METHODS, WEIGHT_FILES, WeightFile, find_method
 
 GOOD, MISSING, USAGE, WRONG, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -75,12 +75,12 @@ def state(store: WeightStore, file: WeightFile) -> tuple[int, str]:
 
     Reads no more than the header.
     """
-    from lib_layerdiffusion import weight_layout
+    from lib_layerdiffusion.files import layout
 
     try:
         if not store.has(file):
             return MISSING, "missing"
-        weight_layout.check(file, store.path(file))
+        layout.check(file, store.path(file))
     except WeightsError as error:
         return WRONG, str(error)
     size = store.path(file).stat().st_size

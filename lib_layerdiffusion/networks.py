@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from lib_layerdiffusion import layer_patch, weights
-from lib_layerdiffusion.download import Source
+from lib_layerdiffusion.files import layer_patch, tensors
+from lib_layerdiffusion.files.download import Source
+from lib_layerdiffusion.files.layer_patch import Patch, Shape
+from lib_layerdiffusion.files.store import WeightStore
 from lib_layerdiffusion.hosts.base import Host
-from lib_layerdiffusion.layer_patch import Patch, Shape
-from lib_layerdiffusion.methods import Method, WeightFile
+from lib_layerdiffusion.methods import FOLDER, Method, WeightFile
 from lib_layerdiffusion.models.attention_sharing import AttentionSharing
-from lib_layerdiffusion.options import Options
-from lib_layerdiffusion.weights import FOLDER, WeightStore
+from lib_layerdiffusion.request.options import Options
 
 Resident = Callable[[int], AbstractContextManager[Any]]
 
@@ -61,13 +61,13 @@ class Networks:
     def get(self, file: WeightFile, build: Build[Net]) -> Resident:
         """Return the host's handle of the network, loading the file if needed. Raises WeightsError."""
         path = self.store.ensure(file)
-        identity = weights.identity(path)
+        identity = tensors.identity(path)
         kept = self._kept.get(file)
         if kept is None or kept[0] != identity:
             self._drop(file)
             # what is made in inference mode could not be moved to another device outside of it
             with torch.inference_mode(False):
-                network = weights.build(path, build).eval().requires_grad_(False)
+                network = tensors.network(path, build).eval().requires_grad_(False)
                 handle = self._host.adopt(network, file in self._full_precision)
             kept = identity, network, handle
             self._kept[file] = kept
@@ -86,7 +86,7 @@ class Networks:
 
     def on_cpu(self, file: WeightFile, build: Build[Net]) -> Net:
         """Return the network on the CPU in float32, unknown to the host. Raises WeightsError."""
-        network = weights.build(self.store.ensure(file), build)
+        network = tensors.network(self.store.ensure(file), build)
         return network.eval().requires_grad_(False).float()
 
     def sharing(self, method: Method, dtype: torch.dtype) -> AttentionSharing:
@@ -95,10 +95,10 @@ class Networks:
         Raises WeightsError.
         """
         path = self.store.ensure(method.weights)
-        key = weights.identity(path), dtype
+        key = tensors.identity(path), dtype
         if self._sharing is None or self._sharing[0] != key:
             self._drop_sharing()
-            network = weights.build(
+            network = tensors.network(
                 path,
                 lambda state: AttentionSharing.from_state_dict(state, method.frames, bool(method.pictures)),
             )
@@ -111,11 +111,11 @@ class Networks:
         Raises WeightsError.
         """
         path = self.store.ensure(method.weights)
-        identity = weights.identity(path)
+        identity = tensors.identity(path)
         if self._layer_file is None or self._layer_file.identity != identity:
-            tensors = weights.read(path)
-            shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-            self._layer_file = LayerFile(identity, path.name, shapes, layer_patch.parse(tensors))
+            state = tensors.state_dict(path)
+            shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+            self._layer_file = LayerFile(identity, path.name, shapes, layer_patch.parse(state))
         return self._layer_file
 
     def clear(self) -> None:

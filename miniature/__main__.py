@@ -16,8 +16,8 @@ import torch
 from PIL import Image, PngImagePlugin
 
 from lib_layerdiffusion.errors import LayerDiffuseError
-from miniature import demo, random_demo
 from miniature.training.backgrounds import PLACES
+from miniature.webui import demo, random_demo
 
 
 def save(image: Image.Image, path: Path) -> str:
@@ -57,8 +57,8 @@ def write(options: argparse.Namespace, out: Path) -> None:
 
 
 def serve(port: int | None) -> None:
-    from miniature.app import build
-    from miniature.page import QUEUE
+    from miniature.webui.app import build
+    from miniature.webui.components import QUEUE
 
     page = build(demo.Trained())
     page.queue(**QUEUE)

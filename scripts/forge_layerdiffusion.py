@@ -62,13 +62,13 @@ class LayerDiffuse(scripts.Script):
         # one that was loaded after this script is known by now
         for folder in other_folders():
             gr.Markdown(disable(folder))
-        from lib_layerdiffusion import ui
+        from lib_layerdiffusion.page import panel
 
-        panel = ui.build(self.handlers.host, self.handlers.latest, self.elem_id)
-        self.page.add_panel("img2img" if is_img2img else "txt2img", panel)
-        self.infotext_fields = panel.paste_fields
-        self.paste_field_names = [key for _, key in panel.paste_fields]
-        return panel.controls
+        built = panel.build(self.handlers.host, self.handlers.latest, self.elem_id)
+        self.page.add_panel("img2img" if is_img2img else "txt2img", built)
+        self.infotext_fields = built.paste_fields
+        self.paste_field_names = [key for _, key in built.paste_fields]
+        return built.controls
 
     def before_process(self, p: Any, *args: Any) -> None:
         if self.handlers:
@@ -109,12 +109,15 @@ class LayerDiffuse(scripts.Script):
 
 def start() -> None:
     """Connect the library with the host. Raises what keeps it from running."""
-    from lib_layerdiffusion import hooks, hosts, infotext, ui
-    from lib_layerdiffusion.xyz_axes import AXES
+    from lib_layerdiffusion import hosts
+    from lib_layerdiffusion.job import hooks
+    from lib_layerdiffusion.page import panel
+    from lib_layerdiffusion.request import infotext
+    from lib_layerdiffusion.request.xyz_axes import AXES
 
     host = hosts.detect()
     handlers = hooks.Hooks(host)
-    page = ui.Page()
+    page = panel.Page()
     script_callbacks.on_after_component(page.component_built)
     script_callbacks.on_ui_settings(host.add_settings)
     script_callbacks.on_before_ui(lambda: host.add_axes(AXES))

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from lib_layerdiffusion import command, download
+from lib_layerdiffusion import command
 from lib_layerdiffusion.command import GOOD, INTERRUPTED, MISSING, USAGE, WRONG
+from lib_layerdiffusion.files import download
 from lib_layerdiffusion.methods import METHODS, SDXL, WEIGHT_FILES
-from miniature.random_weights import layer_files
-from tests.hub_server import Hub, serve
+from miniature.nets.random_weights import layer_files
+from tests.helpers.hub_server import Hub, serve
 
 ROOT = Path(__file__).resolve().parents[1]
 ENCODER = SDXL.encoder.filename

@@ -12,8 +12,8 @@ import pytest
 from lib_layerdiffusion import __version__, doctor
 from lib_layerdiffusion.hosts import symbols
 from lib_layerdiffusion.methods import METHODS
-from tests import host_records
-from tests.test_host_tables import source_of
+from tests.helpers import host_records
+from tests.hosts.test_host_tables import source_of
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDS = {"forge": "forge", "neo": "neo", "reforge": "reforge", "classic": "classic", "early": "early_forge"}

@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-import miniature.script
+import miniature.webui.script
 from lib_layerdiffusion import hosts
 from lib_layerdiffusion.errors import IncompatibleHost
 from lib_layerdiffusion.hosts.base import Host
 from lib_layerdiffusion.hosts.capabilities import Ability, Capabilities
-from lib_layerdiffusion.settings import ARGUMENTS
-from miniature.host import MiniatureHost
-from miniature.script import load_script
-from miniature.webui import WebUI
-from tests.conftest import arguments, request
+from lib_layerdiffusion.request.settings import ARGUMENTS
+from miniature.webui.host import MiniatureHost
+from miniature.webui.processing import WebUI
+from miniature.webui.script import load_script
+from tests.helpers.jobs import arguments, request
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -73,8 +73,8 @@ def second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "second extension"
     path = folder / "scripts" / "forge_layerdiffusion.py"
     path.parent.mkdir(parents=True)
-    shutil.copy(miniature.script.SCRIPT, path)
-    monkeypatch.setattr(miniature.script, "SCRIPT", path)
+    shutil.copy(miniature.webui.script.SCRIPT, path)
+    monkeypatch.setattr(miniature.webui.script, "SCRIPT", path)
     return folder
 
 
@@ -152,8 +152,8 @@ def test_what_a_host_lacks_is_said_in_the_panel(host: MiniatureHost) -> None:
 LOAD = """
 import importlib, sys
 from pathlib import Path
-import miniature.script
-from miniature.host import MiniatureHost
+import miniature.webui.script
+from miniature.webui.host import MiniatureHost
 
 ours, other, first = sys.argv[1:]
 # hosts put an extension's folder in front before they load its scripts
@@ -172,7 +172,7 @@ def load_other():
 
 def load_ours():
     sys.path.insert(0, ours)
-    modules = miniature.script._host_modules({})
+    modules = miniature.webui.script._host_modules({})
     sys.modules.update(modules)
     spec = importlib.util.spec_from_file_location("s.py", Path(ours) / "scripts" / "forge_layerdiffusion.py")
     module = importlib.util.module_from_spec(spec)

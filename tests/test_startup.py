@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from benchmarks import startup
-from lib_layerdiffusion import weights
+from lib_layerdiffusion.files import tensors
 from lib_layerdiffusion.methods import METHODS
-from miniature.host import MiniatureHost
-from miniature.script import load_script
-from miniature.webui import WebUI
-from tests.conftest import arguments, request
+from miniature.webui.host import MiniatureHost
+from miniature.webui.processing import WebUI
+from miniature.webui.script import load_script
+from tests.helpers.jobs import arguments, request
 
 ALLOWED = {"lib_layerdiffusion", "cv2", "einops", "safetensors", "tqdm", "PIL", "numpy", "scripts"}
 
@@ -56,7 +56,7 @@ def test_no_network_is_built_before_a_job_needs_it(
 ) -> None:
     read_files: list[str] = []
     adopted: list[Any] = []
-    read, adopt = weights.read, MiniatureHost.adopt
+    read, adopt = tensors.state_dict, MiniatureHost.adopt
 
     def counting(path: Path) -> Any:
         read_files.append(path.name)
@@ -66,7 +66,7 @@ def test_no_network_is_built_before_a_job_needs_it(
         adopted.append(network)
         return adopt(self, network, full_precision)
 
-    monkeypatch.setattr(weights, "read", counting)
+    monkeypatch.setattr(tensors, "state_dict", counting)
     monkeypatch.setattr(MiniatureHost, "adopt", noting)
     script = load_script(lambda: host)
     webui.process_images(request(webui, script))

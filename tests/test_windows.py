@@ -105,16 +105,16 @@ def run(code: str, extension: Path, *arguments: str) -> subprocess.CompletedProc
 JOB = """
 import sys
 from pathlib import Path
-import miniature.script
-from miniature.host import MiniatureHost
-from miniature.random_weights import base_state_dict, load_base
-from miniature.webui import Processing, WebUI
-from tests.conftest import DECODING, arguments
+import miniature.webui.script
+from miniature.webui.host import MiniatureHost
+from miniature.nets.random_weights import base_state_dict, load_base
+from miniature.webui.processing import Processing, WebUI
+from tests.helpers.jobs import DECODING, arguments
 
 extension = Path(sys.argv[1])
-miniature.script.SCRIPT = extension / "scripts" / "forge_layerdiffusion.py"
+miniature.webui.script.SCRIPT = extension / "scripts" / "forge_layerdiffusion.py"
 host = MiniatureHost(extension.parents[1] / "models")
-script = miniature.script.load_script(lambda: host)
+script = miniature.webui.script.load_script(lambda: host)
 webui = WebUI(load_base(base_state_dict(seed=1)))
 args = arguments(DECODING[0])
 p = Processing(webui, prompt="a cup", steps=1, width=64, height=64, scripts=[script], script_args=args)

@@ -13,11 +13,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lib_layerdiffusion.errors import LayerDiffuseError
+from lib_layerdiffusion.files.layer_patch import Patch, Shape
+from lib_layerdiffusion.files.progress import Watch
 from lib_layerdiffusion.hosts.capabilities import Capabilities
-from lib_layerdiffusion.layer_patch import Patch, Shape
-from lib_layerdiffusion.options import Options
-from lib_layerdiffusion.progress import Watch
-from lib_layerdiffusion.xyz_axes import Axis
+from lib_layerdiffusion.request.options import Options
+from lib_layerdiffusion.request.xyz_axes import Axis
 
 Network = TypeVar("Network", bound=nn.Module)
 

@@ -10,10 +10,10 @@ from backend import memory_management
 from backend.patcher.base import ModelPatcher
 from torch import Tensor, nn
 
+from lib_layerdiffusion.files.layer_patch import Patch
 from lib_layerdiffusion.hosts.backend import BackendHost
 from lib_layerdiffusion.hosts.base import Unet
 from lib_layerdiffusion.hosts.capabilities import Capabilities
-from lib_layerdiffusion.layer_patch import Patch
 
 
 class ForgeHost(BackendHost):

@@ -19,7 +19,7 @@ from typing import Any
 
 from PIL import Image, PngImagePlugin
 
-from lib_layerdiffusion.options import Options
+from lib_layerdiffusion.request.options import Options
 
 MARK = "layerdiffuse_alpha"
 LAYER = "layerdiffuse_layer"

@@ -18,13 +18,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lib_layerdiffusion.errors import IncompatibleHost, LayerDiffuseError, UnsupportedMethod
+from lib_layerdiffusion.files.layer_patch import Lora, Patch, Shape
 from lib_layerdiffusion.hosts import forge_saving
 from lib_layerdiffusion.hosts.base import Around, BaseModel, EncodePixels, Job, Network, Posterior, Unet
 from lib_layerdiffusion.hosts.capabilities import Capabilities
 from lib_layerdiffusion.hosts.forge_sampling import AwaitedCalls, StepModifier
 from lib_layerdiffusion.hosts.own_weights import KeepsOwnWeights
 from lib_layerdiffusion.hosts.webui_page import WebUIPage
-from lib_layerdiffusion.layer_patch import Lora, Patch, Shape
 
 MARK = "layerdiffuse"
 CALLS = "layerdiffuse_calls"

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lib_layerdiffusion import checkpoints
+from lib_layerdiffusion.files import checkpoints
 from lib_layerdiffusion.hosts.base import BaseModel
-from lib_layerdiffusion.options import OPTIONS, SECTION, Option, Options
-from lib_layerdiffusion.xyz_axes import Axis
+from lib_layerdiffusion.request.options import OPTIONS, SECTION, Option, Options
+from lib_layerdiffusion.request.xyz_axes import Axis
 
 KINDS = {"sdxl": "SDXL", "sd15": "SD1.5", "": "neither SDXL nor SD1.5"}
 API_NAME = "layerdiffuse"

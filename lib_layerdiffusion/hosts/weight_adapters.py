@@ -13,10 +13,10 @@ from typing import Any
 
 from torch import Tensor
 
+from lib_layerdiffusion.files.layer_patch import Lora, Patch
 from lib_layerdiffusion.hosts.base import Unet
 from lib_layerdiffusion.hosts.own_weights import OwnWeights
 from lib_layerdiffusion.hosts.webui import WebuiHost
-from lib_layerdiffusion.layer_patch import Lora, Patch
 
 EVERYTHING = 1e32
 """More memory than a device has: hosts write "load completely" as this many bytes."""

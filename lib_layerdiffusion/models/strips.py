@@ -25,8 +25,8 @@ from lib_layerdiffusion.models.blocks import (
     attend,
     is_tuned,
 )
+from lib_layerdiffusion.models.encoder_and_decoder import LATENT_LEVEL, TransparencyDecoder
 from lib_layerdiffusion.models.row_store import Rows, RowStore, Statistics, affine
-from lib_layerdiffusion.models.transparency import LATENT_LEVEL, TransparencyDecoder
 
 SMALL = 4
 """Strips that a layer's input must have to be worth it."""

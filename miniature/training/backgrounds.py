@@ -10,7 +10,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from lib_layerdiffusion.images import FloatImage
+from lib_layerdiffusion.pictures.arithmetic import FloatImage
 
 Rng = np.random.Generator
 Draw = Callable[[Rng, int, int], FloatImage]

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from miniature.sampling import sample_euler_ancestral
-from miniature.schedule import NoiseSchedule
-from miniature.text import TextEncoder
+from miniature.nets.sampling import sample_euler_ancestral
+from miniature.nets.schedule import NoiseSchedule
+from miniature.nets.text_encoder import TextEncoder
 from miniature.training import loop
 from miniature.training.backgrounds import Rng
 

@@ -9,16 +9,16 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from lib_layerdiffusion import weights
+from lib_layerdiffusion.files import tensors
 from lib_layerdiffusion.methods import SD15, SDXL
-from lib_layerdiffusion.models.transparency import TransparencyDecoder, TransparencyEncoder
-from miniature import trained
-from miniature.autoencoder import AutoencoderKL
-from miniature.training import autoencoder, generator, transparency
+from lib_layerdiffusion.models.encoder_and_decoder import TransparencyDecoder, TransparencyEncoder
+from miniature.nets import trained
+from miniature.nets.autoencoder import AutoencoderKL
+from miniature.nets.unet import UNet
+from miniature.training import autoencoder_stage, generator_stage, transparency_stage
 from miniature.training.emoji import Emoji
-from miniature.training.generator import Generator
-from miniature.training.transparency import Pair
-from miniature.unet import UNet
+from miniature.training.generator_stage import Generator
+from miniature.training.transparency_stage import Pair
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -38,20 +38,20 @@ class Earlier:
     def vae(self) -> AutoencoderKL:
         if self.published:
             return self._frozen(trained.load_trained(SDXL).vae)
-        return self._frozen(autoencoder.trained(self.folder, self.emoji))
+        return self._frozen(autoencoder_stage.trained(self.folder, self.emoji))
 
     def pair(self) -> Pair:
         if not self.published:
-            return self._frozen(transparency.trained(self.folder))
+            return self._frozen(transparency_stage.trained(self.folder))
         pair = Pair()
         files = trained.LAYER_FILES
-        pair.encoder = weights.build(files / SDXL.encoder.filename, TransparencyEncoder.from_state_dict)
-        pair.decoder = weights.build(files / SDXL.decoder.filename, TransparencyDecoder.from_state_dict)
+        pair.encoder = tensors.network(files / SDXL.encoder.filename, TransparencyEncoder.from_state_dict)
+        pair.decoder = tensors.network(files / SDXL.decoder.filename, TransparencyDecoder.from_state_dict)
         return self._frozen(pair.float())
 
     def generator(self) -> Generator:
         if not self.published:
-            return self._frozen(generator.trained(self.folder))
+            return self._frozen(generator_stage.trained(self.folder))
         base, found = trained.load_trained(SDXL), Generator()
         found.unet, found.text = base.unet, base.text
         return self._frozen(found)
@@ -59,7 +59,7 @@ class Earlier:
     def unet_sd15(self) -> UNet:
         if self.published:
             return self._frozen(trained.load_trained(SD15).unet)
-        return self._frozen(generator.trained_sd15(self.folder))
+        return self._frozen(generator_stage.trained_sd15(self.folder))
 
     def _frozen(self, module: Module) -> Module:
         return module.eval().requires_grad_(False).to(self.device)

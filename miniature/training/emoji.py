@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from lib_layerdiffusion.images import Uint8Image
+from lib_layerdiffusion.pictures.arithmetic import Uint8Image
 
 PACKAGE, VERSION = "@lobehub/fluent-emoji-3d", "1.1.0"
 ADDRESS = f"https://registry.npmjs.org/{PACKAGE}/-/fluent-emoji-3d-{VERSION}.tgz"

@@ -10,9 +10,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lib_layerdiffusion.methods import SDXL
-from miniature.random_weights import TEXT_PREFIX, UNET_PREFIX, VAE_PREFIX
-from miniature.trained import BASE, BASE_SD15, LAYER_FILES
-from miniature.training import generator, joint, loop
+from miniature.nets.random_weights import TEXT_PREFIX, UNET_PREFIX, VAE_PREFIX
+from miniature.nets.trained import BASE, BASE_SD15, LAYER_FILES
+from miniature.training import generator_stage, joint_stage, loop
 from miniature.training.earlier import Earlier
 
 Tensors = Mapping[str, Tensor]
@@ -28,14 +28,14 @@ def _base(earlier: Earlier) -> Tensors:
     return {key: value for part in parts for key, value in _half(*part).items()}
 
 
-def _patch(earlier: Earlier, task: generator.Task) -> Tensors:
-    trained = generator.Patch(earlier.generator().unet, task)
+def _patch(earlier: Earlier, task: generator_stage.Task) -> Tensors:
+    trained = generator_stage.Patch(earlier.generator().unet, task)
     loop.result(task.file, earlier.folder, trained)
     return trained.tensors()
 
 
 def _sharing(earlier: Earlier, name: str) -> Tensors:
-    trained = joint.Sharing(earlier.unet_sd15(), joint.METHOD[name])
+    trained = joint_stage.Sharing(earlier.unet_sd15(), joint_stage.METHOD[name])
     loop.result(name, earlier.folder, trained)
     return trained.tensors()
 
@@ -47,9 +47,11 @@ def makers(earlier: Earlier) -> dict[str, Callable[[], Tensors]]:
         made[BASE.name] = lambda: _base(earlier)
         made[SDXL.encoder.filename] = lambda: _half(earlier.pair().encoder)
         made[SDXL.decoder.filename] = lambda: _half(earlier.pair().decoder)
-    made |= {f"{name}.safetensors": partial(_patch, earlier, task) for name, task in generator.TASKS.items()}
-    made[BASE_SD15.name] = lambda: _half(generator.trained_sd15(earlier.folder), UNET_PREFIX)
-    return made | {f"{name}.safetensors": partial(_sharing, earlier, name) for name in joint.METHOD}
+    made |= {
+        f"{name}.safetensors": partial(_patch, earlier, task) for name, task in generator_stage.TASKS.items()
+    }
+    made[BASE_SD15.name] = lambda: _half(generator_stage.trained_sd15(earlier.folder), UNET_PREFIX)
+    return made | {f"{name}.safetensors": partial(_sharing, earlier, name) for name in joint_stage.METHOD}
 
 
 def export(earlier: Earlier, weights: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from lib_layerdiffusion.images import FloatImage, Uint8Image
+from lib_layerdiffusion.pictures.arithmetic import FloatImage, Uint8Image
 from miniature.training.backgrounds import Rng, noise
 
 

@@ -1,0 +1,1 @@
+"""Weight files: what they hold, where they are, how they come here."""

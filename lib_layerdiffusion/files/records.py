@@ -1,0 +1,129 @@
+"""What was found when a weight file was read whole, remembered by size and time of change."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from lib_layerdiffusion.files.layout import unreadable
+from lib_layerdiffusion.files.progress import Watch, progress
+from lib_layerdiffusion.methods import WeightFile
+
+logger = logging.getLogger("layerdiffuse")
+
+WORK_FOLDER = ".layerdiffuse"
+"""Inside the folder with the weight files: records, unfinished downloads and their locks."""
+
+BLOCK = 1 << 22
+
+
+@dataclass(frozen=True)
+class Record:
+    """A file's size in bytes, time of change in ns, hash ("" if nothing to compare it with) and problem."""
+
+    size: int
+    changed: int
+    sha256: str
+    problem: str
+
+
+class Records:
+    """The records of one folder, kept in it; where it cannot be written to, for this process alone."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / WORK_FOLDER / "checked.json"
+        self._own: dict[str, Record] = {}
+
+    def get(self, path: Path) -> Record | None:
+        """Return what is known of the file as it is now."""
+        stat = path.stat()
+        record = self._own.get(path.name) or self._read().get(path.name)
+        if record is not None and (record.size, record.changed) == (stat.st_size, stat.st_mtime_ns):
+            return record
+        return None
+
+    def put(self, name: str, record: Record) -> None:
+        self._own[name] = record
+        known = {**self._read(), name: record}
+        text = json.dumps({key: asdict(value) for key, value in sorted(known.items())}, indent=1)
+        unfinished = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished.write_text(text, "utf-8")
+            unfinished.replace(self._path)
+        except OSError as error:
+            logger.debug("%s is not remembered: %s", name, error)
+
+    def _read(self) -> dict[str, Record]:
+        try:
+            return {name: Record(**fields) for name, fields in json.loads(self._path.read_bytes()).items()}
+        except (OSError, ValueError, TypeError, AttributeError):
+            # absent, cut off, or of another version: every file is read once more
+            return {}
+
+
+def sha256(path: Path, watch: Watch, label: str) -> str:
+    """Return the hash of the file's bytes as 64 hexadecimal digits. Raises Interrupted."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file, progress(watch, label, path.stat().st_size) as shown:
+        while block := file.read(BLOCK):
+            digest.update(block)
+            shown.advance(len(block))
+    return digest.hexdigest()
+
+
+def inspect(file: WeightFile, path: Path, records: Records, watch: Watch) -> Record:
+    """Read the whole file, once for every content, and return what was found.
+
+    A hash other than the published one is a line in the log and nothing more: the published ones could
+    not be compared with the files. Raises WrongWeights and Interrupted.
+    """
+    known = records.get(path)
+    if known is not None:
+        return known
+    stat = path.stat()
+    found = ""
+    if file.sha256 and stat.st_size in file.sizes:
+        found = sha256(path, watch, f"checking {path.name} once")
+        if found != file.sha256:
+            logger.warning(
+                "%s is not the released file of that name (SHA-256 %s... instead of %s...); it is used as it "
+                "is. If pictures look wrong, delete it to have it fetched again.",
+                path,
+                found[:12],
+                file.sha256[:12],
+            )
+    record = Record(stat.st_size, stat.st_mtime_ns, found, _number_problem(path, watch))
+    records.put(path.name, record)
+    return record
+
+
+def _number_problem(path: Path, watch: Watch) -> str:
+    """Name the first tensor that holds NaN or infinity, "" if none does."""
+    try:
+        with safe_open(str(path), framework="pt", device="cpu") as file:
+            with progress(watch, f"checking the numbers of {path.name} once", path.stat().st_size) as shown:
+                for name in file.keys():
+                    tensor = file.get_tensor(name)
+                    if not _is_finite(tensor):
+                        return f'"{name}" holds values that are not numbers'
+                    shown.advance(tensor.numel() * tensor.dtype.itemsize)
+    except (SafetensorError, OSError) as error:
+        raise unreadable(path, error) from error
+    return ""
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    if tensor.numel() == 0:
+        return True
+    # the extremes are NaN if any value is; no mask of the tensor's size, and forty times faster than one
+    low, high = (tensor.half() if tensor.dtype.itemsize == 1 else tensor).aminmax()
+    return bool(torch.isfinite(low)) and bool(torch.isfinite(high))

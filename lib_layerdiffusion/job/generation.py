@@ -1,0 +1,244 @@
+"""One generation: settings and a host, from the checks before sampling to the decoded picture."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lib_layerdiffusion.errors import GenerationFailed, UnsupportedBaseModel, UnsupportedMethod, WrongWeights
+from lib_layerdiffusion.files import layer_patch
+from lib_layerdiffusion.hosts.base import Host, Job, Unet
+from lib_layerdiffusion.job.scene_attention import SharedAttention
+from lib_layerdiffusion.methods import Injection, Layer
+from lib_layerdiffusion.models.attention_sharing import UNIT_MODULES
+from lib_layerdiffusion.models.encoder_and_decoder import LATENT_SCALE
+from lib_layerdiffusion.networks import Networks
+from lib_layerdiffusion.pictures.arithmetic import (
+    FloatImage,
+    Uint8Image,
+    carry_edit,
+    condition_rgb,
+    preview,
+    to_uint8,
+)
+from lib_layerdiffusion.request.options import Options
+from lib_layerdiffusion.request.settings import Settings
+from lib_layerdiffusion.transparency.codec import Codec
+from lib_layerdiffusion.transparency.voting import Votes
+
+logger = logging.getLogger("layerdiffuse")
+
+
+class Generation:
+    """What one job does to its UNet and its pictures. Every method may raise LayerDiffuseError."""
+
+    def __init__(self, host: Host, networks: Networks, settings: Settings, options: Options) -> None:
+        self.host = host
+        self.settings = settings
+        self.options = options
+        self.method = settings.method
+        self._networks = networks
+        self._codec = Codec(host, networks, settings.method.family, self._say, options.low_memory)
+        self._conditions: dict[tuple[str, Layer, int, int], Tensor] = {}
+        self._signals: dict[tuple[int, int], dict[int, Tensor]] = {}
+        self._shared: SharedAttention | None = None
+        self._release: Callable[[], None] | None = None
+        self._unseen = False
+        self._said: list[str] = []
+        self._job: Job | None = None
+
+    def prepare(self, p: Job, encodes_pictures: bool) -> None:
+        """Check everything that can be checked before sampling, and fetch and load what will be needed.
+
+        `encodes_pictures`: the job starts from RGBA pictures (img2img). Changes nothing of the host's.
+        """
+        self._job = p
+        self._networks.use(self.options)
+        self.settings.require_pictures()
+        self._check_base_model(p)
+        self._check_prompts(p)
+        self._check_weights(p)
+        if self.method.decodes_alpha:
+            self._codec.load_decoder()
+            if encodes_pictures:
+                self._codec.load_encoder()
+
+    def _say(self, text: str) -> None:
+        if text not in self._said:
+            self._said.append(text)
+            logger.warning("%s", text)
+            self.host.say(self._job, text)
+
+    def _check_base_model(self, p: Job) -> None:
+        base, family = self.host.base_model(p), self.method.family
+        if base.family != family.key:
+            raise UnsupportedBaseModel(
+                f'"{self.method.label}" needs an {family.title} checkpoint, but {base.title} is loaded. '
+                f"Select an {family.title} checkpoint or another method."
+            )
+        if base.inpainting and self.method.pictures and family.injection is Injection.WEIGHT_PATCH:
+            raise UnsupportedMethod(
+                f'"{self.method.label}" cannot use the inpainting checkpoint {base.title}: both need the '
+                "extra input channels. Select an ordinary checkpoint."
+            )
+
+    def _check_prompts(self, p: Job) -> None:
+        if not any(layer in self.settings.prompts for layer in self.method.prompts):
+            return
+        for prompt in p.all_prompts:
+            if not self.host.is_plain_prompt(p, prompt):
+                raise UnsupportedMethod(
+                    f'Additional prompts cannot be combined with prompt editing or AND in "{prompt}". '
+                    "Remove one of the two."
+                )
+
+    def _check_weights(self, p: Job) -> None:
+        if self.method.family.injection is Injection.ATTENTION_SHARING:
+            self._networks.sharing(self.method, self.host.unet_dtype(p))
+            return
+        file = self._networks.layer_file(self.method)
+        layer_patch.check(
+            file.shapes,
+            self.host.unet_parameters(p),
+            conditions=len(self.method.pictures),
+            filename=file.filename,
+            base=self.host.base_model(p).title,
+        )
+
+    def patch(self, p: Job, height: int, width: int) -> None:
+        """Give the coming sampling, of latents [B, 4, height, width], a patched clone of its UNet.
+
+        Hosts may ask twice for one sampling; a UNet that is already ours stays as it is.
+        """
+        host, settings = self.host, self.settings
+        original = host.unet(p)
+        if host.is_ours(original) or settings.weight == 0 or settings.ending_step == 0:
+            return
+        # a highres pass may sample with another checkpoint than the first
+        self._check_base_model(p)
+        self._check_weights(p)
+        self.finish()
+        unet = host.clone(original)
+        concat = None
+        if self.method.family.injection is Injection.WEIGHT_PATCH:
+            self._patch_weights(unet)
+            if self.method.pictures:
+                concat = self._condition(p, height, width)
+        else:
+            self._share_attention(p, unet, height, width)
+        self._release = host.condition(p, unet, original, concat, settings.ending_step, self._seen)
+        self._unseen = True
+        host.mark(unet)
+        host.install(p, unet)
+        logger.info("%s: patched, weight %g", self.method.label, settings.weight)
+
+    def _patch_weights(self, unet: Unet) -> None:
+        file = self._networks.layer_file(self.method)
+        matched = self.host.patch_weights(unet, file.identity, file.patches, self.settings.weight)
+        if matched != len(file.patches):
+            raise WrongWeights(
+                f"Only {matched} of the {len(file.patches)} patches in {file.filename} found their place in "
+                "the model."
+            )
+
+    def _seen(self) -> None:
+        self._unseen = False
+
+    def check_sampled(self, latent: Tensor | None) -> None:
+        """Raise GenerationFailed if the last sampling did without the UNet that was prepared for it.
+
+        Also if its latent [4, h, w], None where there is none, holds NaN or infinity.
+        """
+        if self._unseen and not self.host.interrupted():
+            raise GenerationFailed(
+                "Another extension put its own model in the place of the one that LayerDiffuse had prepared. "
+                "Switch extensions that change the model off one by one to find it."
+            )
+        if latent is not None and not torch.isfinite(latent).all():
+            raise GenerationFailed(
+                "Sampling gave values that are not numbers (NaN), so there is no picture. Try another "
+                "sampler, a lower Weight, or start the WebUI with its full precision options."
+            )
+
+    def finish(self) -> None:
+        """Free what a sampling pass computed; the host still holds the patcher that used it."""
+        if self._shared is not None:
+            self._shared.release()
+            self._shared = None
+        if self._release is not None:
+            self._release()
+            self._release = None
+
+    def forget(self) -> None:
+        """End the job: free what only it used, and the networks unless they are to be kept."""
+        self.finish()
+        if not self.options.keep_networks:
+            self._networks.clear()
+
+    def _share_attention(self, p: Job, unet: Unet, height: int, width: int) -> None:
+        picture = None
+        for layer in self.method.pictures:
+            picture = torch.from_numpy(self._condition_rgb(layer, height, width)).permute(2, 0, 1)[None]
+        network = self._networks.sharing(self.method, self.host.unet_dtype(p))
+        signals = self._signals.setdefault((height, width), {})
+        shared = SharedAttention(network, self.settings.weight, self._layer_prompts(p), picture, signals)
+        self.host.keep_beside(unet, network, network.merged_values())
+        self.host.around_calls(unet, UNIT_MODULES, shared.active)
+        self._shared = shared
+
+    def _layer_prompts(self, p: Job) -> list[Tensor | None]:
+        """Conditions of the additional prompts, each before the prompt of its own scene; None without one."""
+        scenes = p.prompts[:: self.method.frames]
+        added = [self.settings.prompts.get(layer) for layer in self.method.prompts]
+        return [
+            self.host.encode_prompts(p, [f"{text}, {prompt}" for prompt in scenes]) if text else None
+            for text in added
+        ]
+
+    def _condition_rgb(self, layer: Layer, height: int, width: int) -> FloatImage:
+        """The condition picture of latents [height, width]: RGB [8 * height, 8 * width, 3] in [0, 1]."""
+        return condition_rgb(
+            self.settings.pictures[layer],
+            self.settings.resize_mode,
+            height * LATENT_SCALE,
+            width * LATENT_SCALE,
+        )
+
+    def _condition(self, p: Job, height: int, width: int) -> Tensor:
+        """Latents of the condition pictures joined by channel, [1, 4n, height, width], sampler space."""
+        latents = []
+        # hires fix may go on with another checkpoint, and another VAE, at the same size
+        base = self.host.base_model(p).title
+        for layer in self.method.pictures:
+            key = base, layer, height, width
+            if key not in self._conditions:
+                rgb = self._condition_rgb(layer, height, width)
+                # the mean, not a sample: the same request gives the same picture
+                mean = self.host.posterior(p, torch.from_numpy(rgb)[None]).mean
+                self._conditions[key] = self.host.to_sampler(p, mean)
+            latents.append(self._conditions[key])
+        return torch.cat(latents, dim=1)
+
+    def offset(self, rgba: Uint8Image) -> Tensor:
+        """Return the latent offset of RGBA uint8 [H, W, 4]: float32 [1, 4, ceil(H/8), ceil(W/8)]."""
+        return self._codec.encode(rgba)
+
+    def decode(
+        self, p: Job, latent: Tensor, decoded: Uint8Image, finished: Uint8Image
+    ) -> tuple[Uint8Image, Uint8Image]:
+        """Return (RGBA uint8 [H, W, 4], RGB preview uint8 [H, W, 3]) of a finished picture.
+
+        latent [4, h, w] in sampler space, `decoded` what the VAE made of it, `finished` the same after other
+        extensions worked on it, RGB uint8 [H, W, 3]. They have no part in the transparency.
+        """
+        votes = Votes.of(self.options.decode_passes)
+        rgba = self._codec.decode(self.host.to_vae(p, latent[None])[0], decoded, votes)
+        result = to_uint8(rgba)
+        edited = carry_edit(result, decoded, finished)
+        if edited is result:
+            return result, preview(rgba)
+        return edited, preview(edited / np.float32(255))

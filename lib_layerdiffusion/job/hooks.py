@@ -1,0 +1,243 @@
+"""What happens at each hook of a WebUI job, from the checks to the delivered pictures.
+
+A job is one run of the host's `process_images`. Its state hangs on the host's processing object `p`, so a
+copied or reused `p` starts anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from lib_layerdiffusion.errors import GenerationFailed, LayerDiffuseError, for_user
+from lib_layerdiffusion.hosts.base import Host, Job
+from lib_layerdiffusion.job.generation import Generation
+from lib_layerdiffusion.job.init_pictures import InitPictures
+from lib_layerdiffusion.networks import Networks
+from lib_layerdiffusion.page.latest import Latest
+from lib_layerdiffusion.pictures.arithmetic import Uint8Image, preview
+from lib_layerdiffusion.request import infotext, scenes, xyz_axes
+from lib_layerdiffusion.request.settings import Settings
+
+STATE = "_layerdiffuse"
+PREVIEW = "layerdiffuse_preview"
+LAYER_KEY = f"{infotext.PREFIX}layer"
+
+
+class JobState:
+    """One run: its generation, the latents of each batch, the init pictures, what inpainting needs."""
+
+    def __init__(self, p: Job, generation: Generation) -> None:
+        self.p = p
+        self.generation = generation
+        self.latents: dict[int, Tensor] = {}
+        self.init_pictures: InitPictures | None = None
+        self.overlay_mask: Image.Image | None = None
+        self.decoded: list[Uint8Image] = []
+        self.finishing: Any = None
+
+
+class Undeliverable:
+    """Stands in for a picture that could not be made; whoever touches it gets the error.
+
+    Hosts swallow what a hook raises, and would deliver the ordinary picture instead.
+    """
+
+    def __init__(self, error: LayerDiffuseError) -> None:
+        object.__setattr__(self, "_error", error)
+
+    def __getattr__(self, name: str) -> Any:
+        raise object.__getattribute__(self, "_error")
+
+
+class Hooks:
+    """The hooks of one script object. None of them raises."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.networks = Networks(host)
+        self.latest = Latest()
+
+    # --- before sampling
+    def before_process(self, p: Job, args: Sequence[Any]) -> None:
+        """Make the batch consist of whole scenes; what is wrong with the settings, `process` will say."""
+        try:
+            settings = Settings.from_args(args, xyz_axes.arguments(p))
+        except LayerDiffuseError:
+            return
+        if settings.enabled:
+            scenes.arrange(p, settings.method.frames)
+
+    def process(self, p: Job, args: Sequence[Any]) -> None:
+        """Check the job and prepare it; what is wrong ends it before sampling."""
+        self._forget(p)
+        try:
+            settings = Settings.from_args(args, xyz_axes.arguments(p))
+            if not settings.enabled:
+                return
+            options = xyz_axes.options(p, self.host.options())
+            generation = Generation(self.host, self.networks, settings, options)
+            encodes = settings.method.decodes_alpha and bool(getattr(p, "init_images", None))
+            generation.prepare(p, encodes)
+            state = JobState(p, generation)
+            setattr(p, STATE, state)
+            p.extra_generation_params.update(infotext.write(settings, options))
+            if settings.method.frames > 1:
+                names = scenes.layer_names(settings.method, len(p.all_prompts))
+                p.extra_generation_params[LAYER_KEY] = names
+            if encodes:
+                state.init_pictures = InitPictures(self.host, generation, p)
+        except Exception as error:
+            self.host.fail(p, self._problem(p, error, "preparing"))
+
+    def before_sampling(self, p: Job, x: Tensor) -> None:
+        """Patch the UNet for the coming pass over latents like `x` [B, 4, h, w]."""
+        state = _state(p)
+        if state is None:
+            return
+        try:
+            state.generation.patch(p, *x.shape[-2:])
+            self._catch_highres_latents(p, state)
+        except Exception as error:
+            unet = self.host.clone(self.host.unet(p))
+            self.host.break_sampling(unet, self._problem(p, error, "patching the model"))
+            self.host.install(p, unet)
+
+    def _catch_highres_latents(self, p: Job, state: JobState) -> None:
+        # after a highres pass the host hands out decoded pixels where latents are expected
+        if not getattr(p, "is_hr_pass", False):
+            return
+        sample = p.sampler.sample_img2img
+
+        def sample_and_keep(*args: Any, **kwargs: Any) -> Tensor:
+            latents = sample(*args, **kwargs)
+            state.latents[p.iteration] = latents.detach()
+            return latents
+
+        p.sampler.sample_img2img = sample_and_keep
+
+    # --- after sampling
+    def post_sample(self, p: Job, samples: Any) -> None:
+        """Keep a batch's final latents [B, 4, h, w]; decoded highres results are no latents."""
+        state = _state(p)
+        if (
+            state is not None
+            and isinstance(samples, Tensor)
+            and not getattr(samples, "already_decoded", False)
+        ):
+            state.latents[p.iteration] = samples.detach()
+
+    def postprocess_batch(self, p: Job, images: Tensor | None) -> None:
+        """Keep what the VAE decoded, [B, 3, H, W] in [0, 1], as it is before other extensions work on it.
+
+        Also write the scene's seed into each of its pictures: that is what makes the scene again.
+        """
+        state = _state(p)
+        if state is None:
+            return
+        state.decoded = [] if images is None else [_as_host_rounds(image) for image in images]
+        if state.generation.method.frames > 1:
+            p.seeds = scenes.first_of_scene(p.seeds, state.generation.method.frames)
+            p.subseeds = scenes.first_of_scene(p.subseeds, state.generation.method.frames)
+
+    def postprocess_image(self, p: Job, pp: Any) -> None:
+        """Keep the hook's argument: its `image` becomes what all scripts make of it, in whatever order."""
+        state = _state(p)
+        if state is not None:
+            state.finishing, state.overlay_mask = pp, None
+
+    def postprocess_maskoverlay(self, p: Job, mask: Image.Image | None, overlay: Image.Image | None) -> None:
+        """Keep the mask if the host is going to lay the original over the picture."""
+        state = _state(p)
+        if state is not None:
+            state.overlay_mask = mask if overlay is not None else None
+
+    def deliver(self, p: Job, picture: Image.Image) -> Any:
+        """Return what the host shall save and show for a finished picture: RGBA where the method decodes."""
+        state = _state(p)
+        if state is None:
+            return picture
+        method = state.generation.method
+        frame = p.batch_index % method.frames
+        try:
+            latents = state.latents.get(p.iteration)
+            latent = latents[p.batch_index] if latents is not None and p.batch_index < len(latents) else None
+            state.generation.check_sampled(latent)
+            if method.decodes_alpha and frame == 0:
+                picture = self._decode(p, state, latent, picture)
+            if method.frames > 1:
+                self.host.name_layer(picture, method.outputs[frame].value)
+                if not self.host.lists_in_infotext:
+                    # hosts write each picture's infotext right after this
+                    p.extra_generation_params[LAYER_KEY] = method.outputs[frame].value
+            self.latest.keep(method.outputs[frame], picture)
+            return picture
+        except Exception as error:
+            return Undeliverable(self._problem(p, error, "decoding the transparency"))
+
+    def _decode(self, p: Job, state: JobState, latent: Tensor | None, picture: Image.Image) -> Image.Image:
+        if latent is None:
+            raise GenerationFailed(
+                "LayerDiffuse has no latent for this picture; another extension replaced the sampling. "
+                "Disable it and generate again."
+            )
+        mask = state.overlay_mask
+        # with a mask, the host has laid the original over it by now
+        finished = picture if mask is None or state.finishing is None else state.finishing.image
+        finished_rgb = np.array(finished.convert("RGB"))
+        decoded = state.decoded[p.batch_index] if p.batch_index < len(state.decoded) else finished_rgb
+        rgba, over_board = state.generation.decode(p, latent, decoded, finished_rgb)
+        result, shown = Image.fromarray(rgba), Image.fromarray(over_board)
+        if mask is not None and state.init_pictures is not None:
+            result = state.init_pictures.keep_outside(result, mask)
+            shown = Image.fromarray(preview(np.asarray(result, np.float32) / np.float32(255)))
+        if state.generation.options.preview:
+            setattr(shown, PREVIEW, True)
+            # a list of its own: copies of `p` share the list they were copied with
+            p.extra_result_images = [*p.extra_result_images, shown]
+        self.host.keep_alpha(result)
+        return result
+
+    def finish(self, p: Job, processed: Any) -> None:
+        """Forget the job; give every extra picture an infotext, as the host's Save button needs one each."""
+        state = _state(p)
+        if state is not None:
+            state.generation.forget()
+            if getattr(p, "is_api", False) and not self.host.api_answers_extra_images:
+                previews = [image for image in processed.extra_images if hasattr(image, PREVIEW)]
+                processed.images = [*processed.images, *previews]
+                processed.extra_images = [i for i in processed.extra_images if not hasattr(i, PREVIEW)]
+            missing = len(processed.images) + len(processed.extra_images) - len(processed.infotexts)
+            processed.infotexts = [*processed.infotexts, *[processed.info] * missing]
+            delattr(p, STATE)
+
+    def _problem(self, p: Job, error: Exception, doing: str) -> LayerDiffuseError:
+        """Return the error for the user, and keep it for the page that asked."""
+        problem = for_user(error, doing)
+        if not getattr(p, "is_api", False):
+            self.latest.tell(str(problem))
+        return problem
+
+    def _forget(self, p: Job) -> None:
+        """Remove what an earlier run left on this processing object, or on the one it was copied from."""
+        p.__dict__.pop(STATE, None)
+        p.extra_result_images = [i for i in p.extra_result_images if not hasattr(i, PREVIEW)]
+        p.extra_generation_params = {
+            key: value
+            for key, value in p.extra_generation_params.items()
+            if not key.startswith(infotext.PREFIX)
+        }
+
+
+def _as_host_rounds(image: Tensor) -> Uint8Image:
+    """[3, H, W] in [0, 1] -> [H, W, 3], cut off as hosts do."""
+    return (255 * np.moveaxis(image.float().cpu().numpy(), 0, 2)).astype(np.uint8)
+
+
+def _state(p: Job) -> JobState | None:
+    state = getattr(p, STATE, None)
+    return state if state is not None and state.p is p else None

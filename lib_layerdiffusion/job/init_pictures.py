@@ -1,0 +1,118 @@
+"""The RGBA init pictures of one img2img job: how the host gets to encode them, and what inpainting keeps."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lib_layerdiffusion.errors import for_user
+from lib_layerdiffusion.hosts.base import EncodePixels, Host, Job
+from lib_layerdiffusion.job.generation import Generation
+from lib_layerdiffusion.pictures.arithmetic import blend
+from lib_layerdiffusion.pictures.reading import flatten, to_rgba
+from lib_layerdiffusion.transparency.latents import add_offset
+
+LATENT_UPSCALE = 3
+"""The host's resize mode that leaves init images at their own size."""
+
+
+class InitPictures:
+    """Wraps the next `p.init`: it sees the pictures on grey, and its VAE encodes get their latent offsets."""
+
+    def __init__(self, host: Host, generation: Generation, p: Job) -> None:
+        self._host = host
+        self._generation = generation
+        self._p = p
+        self._pictures: list[Image.Image] = []
+        original = p.init
+
+        def init(*args: Any, **kwargs: Any) -> Any:
+            p.__dict__.pop("init", None)
+            given = p.init_images
+            # not in a hook: a picture that cannot be read ends the job by itself
+            self._pictures = [to_rgba(picture) for picture in given]
+            p.init_images = [flatten(picture) for picture in self._pictures]
+            try:
+                # the quick encoder is no VAE and takes no offset
+                with host.option("sd_vae_encode_method", "Full"), host.encode_with(p, self._encoder()):
+                    return original(*args, **kwargs)
+            finally:
+                p.init_images = given
+
+        p.init = init
+
+    def _number(self, position: int) -> int:
+        """Which picture belongs to a position in the batch: one picture serves all."""
+        return position if len(self._pictures) > 1 else 0
+
+    def _encoder(self) -> Callable[[EncodePixels, Tensor], Tensor]:
+        """Hosts encode one picture after the other, a single one once per picture of the batch."""
+        expected = len(self._pictures) if len(self._pictures) > 1 else self._p.batch_size
+        count = itertools.count()
+        latents: dict[int, Tensor] = {}
+
+        def encode_one(position: int, pixels: Tensor) -> Tensor:
+            number = self._number(position)
+            if number not in latents:
+                try:
+                    latents[number] = self._encode(self._pictures[number], pixels)
+                except Exception as error:
+                    # not in a hook: this one ends the job by itself
+                    raise for_user(error, "encoding the init picture") from error
+            return latents[number]
+
+        def encode(original: EncodePixels, pixels: Tensor) -> Tensor:
+            positions = [next(count) for _ in pixels]
+            if positions[-1] >= expected:
+                # an inpainting checkpoint's masked picture
+                return original(pixels)
+            return torch.cat([encode_one(n, one[None]) for n, one in zip(positions, pixels, strict=True)])
+
+        return encode
+
+    def _encode(self, picture: Image.Image, pixels: Tensor) -> Tensor:
+        rgba = self._as_encoded(picture, *pixels.shape[1:3])
+        posterior = self._host.posterior(self._p, pixels)
+        return add_offset(posterior.mean, posterior.logvar, self._generation.offset(np.array(rgba)))
+
+    def _as_encoded(self, picture: Image.Image, height: int, width: int) -> Image.Image:
+        """Return the RGBA picture with the geometry that the host gave the one it encodes."""
+        p, resize, region = self._p, self._host.resize_init_image, self._crop_region()
+        if region is not None:
+            picture = resize(2, picture.crop(region), p.width, p.height)
+        elif p.resize_mode != LATENT_UPSCALE:
+            picture = resize(p.resize_mode, picture, p.width, p.height)
+        return picture if picture.size == (width, height) else resize(0, picture, width, height)
+
+    def _crop_region(self) -> tuple[int, int, int, int] | None:
+        """Return (left, top, right, bottom) where only the masked part of the picture is generated."""
+        p = self._p
+        if getattr(p, "image_mask", None) is None or not p.inpaint_full_res or p.paste_to is None:
+            return None
+        left, top, width, height = p.paste_to
+        return left, top, left + width, top + height
+
+    def keep_outside(self, result: Image.Image, mask: Image.Image) -> Image.Image:
+        """Return the original where the mask is black, the RGBA result where it is white.
+
+        Called for the picture at `p.batch_index`. A result of the masked part alone is put into place first.
+        """
+        p, resize = self._p, self._host.resize_init_image
+        original = self._pictures[self._number(p.batch_index)]
+        region = self._crop_region()
+        if region is not None:
+            left, top, right, bottom = region
+            canvas = Image.new("RGBA", original.size)
+            canvas.paste(resize(1, result, right - left, bottom - top), (left, top))
+            result = canvas
+        elif original.size != result.size:
+            mode = 0 if p.resize_mode == LATENT_UPSCALE else p.resize_mode
+            original = resize(mode, original, *result.size)
+        mask = mask.convert("L").resize(result.size)
+        return Image.fromarray(blend(np.array(result), np.array(original), np.array(mask)))

@@ -1,0 +1,1 @@
+"""Finished pictures: reading them, and arithmetic on their pixels. No torch."""

@@ -1,0 +1,1 @@
+"""What one request says: settings, options, infotext, X/Y/Z axes, scenes."""

@@ -1,0 +1,146 @@
+"""The twelve values of the panel and the API as one checked object."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lib_layerdiffusion.errors import BadSetting, MissingPicture
+from lib_layerdiffusion.methods import DEFAULT_METHOD, Layer, Method, find_method
+from lib_layerdiffusion.pictures.arithmetic import ResizeMode, Uint8Image
+from lib_layerdiffusion.pictures.reading import read_picture
+
+ARGUMENTS: tuple[tuple[str, Any], ...] = (
+    ("enabled", False),
+    ("method", DEFAULT_METHOD.label),
+    ("weight", 1.0),
+    ("ending_step", 1.0),
+    ("fg_image", None),
+    ("bg_image", None),
+    ("blend_image", None),
+    ("resize_mode", ResizeMode.CROP.value),
+    ("output_origin", False),
+    ("fg_additional_prompt", ""),
+    ("bg_additional_prompt", ""),
+    ("blend_additional_prompt", ""),
+)
+"""Names and defaults of the script arguments. Their order is the public API and never changes.
+
+`output_origin` has had no effect since the released extension's redesign; it keeps its place.
+"""
+
+SHORT: dict[Layer, str] = {Layer.FOREGROUND: "fg", Layer.BACKGROUND: "bg", Layer.BLENDED: "blend"}
+RANGES: dict[str, tuple[float, float]] = {"weight": (0.0, 2.0), "ending_step": (0.0, 1.0)}
+TITLES: dict[str, str] = {
+    "enabled": "Enabled",
+    "method": "Method",
+    "weight": "Weight",
+    "ending_step": "Stop At",
+    "resize_mode": "Resize Mode",
+}
+"""What the page calls an argument."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user asked for. `pictures` are RGBA uint8 [H, W, 4], only those that were given."""
+
+    enabled: bool = False
+    method: Method = DEFAULT_METHOD
+    weight: float = 1.0
+    ending_step: float = 1.0
+    pictures: Mapping[Layer, Uint8Image] = field(default_factory=dict)
+    resize_mode: ResizeMode = ResizeMode.CROP
+    prompts: Mapping[Layer, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_args(cls, args: Sequence[Any], changed: Mapping[str, Any] | None = None) -> Settings:
+        """Read script arguments; missing ones at the end have their defaults.
+
+        The first may instead be a dictionary with any of them by name, enabled unless it says otherwise.
+        `changed` takes the place of some, by name. Where disabled nothing else is looked at. Raises
+        BadSetting and BadPicture.
+        """
+        values = {**dict(ARGUMENTS), **_by_name(args), **(changed or {})}
+        if not _truth(values["enabled"]):
+            return cls()
+        pictures = {
+            layer: read_picture(values[f"{short}_image"], layer.value) for layer, short in SHORT.items()
+        }
+        return cls(
+            enabled=True,
+            method=find_method(str(values["method"])),
+            weight=_number(values, "weight"),
+            ending_step=_number(values, "ending_step"),
+            pictures={layer: picture for layer, picture in pictures.items() if picture is not None},
+            resize_mode=_resize_mode(values["resize_mode"]),
+            prompts={
+                layer: text
+                for layer, short in SHORT.items()
+                if (text := _prompt(values, f"{short}_additional_prompt"))
+            },
+        )
+
+    def require_pictures(self) -> None:
+        """Raise MissingPicture when the method needs one that was not given."""
+        missing = [layer for layer in self.method.pictures if layer not in self.pictures]
+        if missing:
+            names = " and a ".join(layer.value for layer in missing)
+            raise MissingPicture(
+                f'"{self.method.label}" needs a {names} picture. '
+                "Add it in the LayerDiffuse panel and generate again."
+            )
+
+
+def _by_name(args: Sequence[Any]) -> dict[str, Any]:
+    names = [name for name, _ in ARGUMENTS]
+    if not args or not isinstance(args[0], Mapping):
+        return dict(zip(names, args, strict=False))
+    unknown = [str(name) for name in args[0] if name not in names]
+    if unknown:
+        raise BadSetting(f'LayerDiffuse has no setting "{unknown[0]}". It has: {", ".join(names)}.')
+    return {"enabled": True, **args[0]}
+
+
+def _refuse(name: str, value: Any, wanted: str) -> BadSetting:
+    title = f"{TITLES[name]} ({name})" if name in TITLES else name
+    shown = value if value is None or isinstance(value, str | int | float) else type(value).__name__
+    return BadSetting(f'{title} of LayerDiffuse is "{shown}"; it must be {wanted}.')
+
+
+def _truth(value: Any) -> bool:
+    words = {"true": True, "1": True, "yes": True, "on": True}
+    words |= {"false": False, "0": False, "no": False, "off": False, "": False, "none": False}
+    if value is None or isinstance(value, bool | int | float):
+        return bool(value)
+    if isinstance(value, str) and value.strip().lower() in words:
+        return words[value.strip().lower()]
+    raise _refuse("enabled", value, "true or false")
+
+
+def _number(values: Mapping[str, Any], name: str) -> float:
+    value, (low, high) = values[name], RANGES[name]
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not low <= number <= high:
+        raise _refuse(name, value, f"a number from {low:g} to {high:g}")
+    return number
+
+
+def _resize_mode(value: Any) -> ResizeMode:
+    try:
+        return ResizeMode(value)
+    except ValueError:
+        known = ", ".join(f'"{mode.value}"' for mode in ResizeMode)
+        raise _refuse("resize_mode", value, f"one of {known}") from None
+
+
+def _prompt(values: Mapping[str, Any], name: str) -> str:
+    value = values[name]
+    if value is not None and not isinstance(value, str):
+        raise _refuse(name, value, "text")
+    return (value or "").strip()

@@ -1,0 +1,90 @@
+"""Axes for the host's X/Y/Z plot. Every cell is a job of its own, and its values never reach another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lib_layerdiffusion.methods import METHODS, find_method
+from lib_layerdiffusion.pictures.arithmetic import ResizeMode
+from lib_layerdiffusion.request.options import PASSES, PREFIX, Options
+from lib_layerdiffusion.request.settings import SHORT, TITLES, Settings
+
+VALUES = "layerdiffuse_axes"
+ON, OFF = "on", "off"
+
+Job = Any
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis. `name` is the script argument it sets, or the field of Options.
+
+    `kind` makes a value of what was typed; `choices`, where there are any, are what may be picked.
+    """
+
+    name: str
+    title: str
+    kind: type
+    check: Callable[[Any], object]
+    choices: tuple[str, ...] | None = None
+
+    @property
+    def label(self) -> str:
+        return f"[LayerDiffuse] {self.title}"
+
+    def apply(self, p: Job, value: Any, values: Sequence[Any]) -> None:
+        """Host callback: set the value for one cell, whose `p` is a shallow copy."""
+        # a new dictionary: the copies share the attributes of what they were copied from
+        setattr(p, VALUES, {**getattr(p, VALUES, {}), self.name: value})
+
+    def confirm(self, p: Job, values: Sequence[Any]) -> None:
+        """Host callback before the first cell. Raises BadSetting."""
+        for value in values:
+            self.check(value)
+
+
+def _as_argument(name: str) -> Callable[[Any], object]:
+    return lambda value: Settings.from_args([{name: value}])
+
+
+def _passes(value: Any) -> int | str:
+    return Options.read({f"{PREFIX}decode_passes": value}).decode_passes
+
+
+AXES: tuple[Axis, ...] = (
+    Axis("enabled", "Enabled", str, _as_argument("enabled"), (ON, OFF)),
+    Axis("method", "Method", str, find_method, tuple(method.label for method in METHODS)),
+    *(Axis(name, TITLES[name], float, _as_argument(name)) for name in ("weight", "ending_step")),
+    Axis(
+        "resize_mode",
+        "Resize Mode",
+        str,
+        _as_argument("resize_mode"),
+        tuple(mode.value for mode in ResizeMode),
+    ),
+    *(
+        Axis(f"{short}_additional_prompt", f"{layer.value.capitalize()} Prompt", str, str)
+        for layer, short in SHORT.items()
+    ),
+    Axis("decode_passes", "Decode Passes", str, _passes, tuple(map(str, PASSES))),
+)
+
+
+def arguments(p: Job) -> dict[str, Any]:
+    """Return the script arguments that the axes set for this job, by name.
+
+    An axis of ours switches the extension on, unless the axis for that says otherwise.
+    """
+    values = dict(getattr(p, VALUES, {}))
+    if values:
+        values = {"enabled": True, **values}
+        values.pop("decode_passes", None)
+    return values
+
+
+def options(p: Job, read: Options) -> Options:
+    """Return the options `read` from the host, as the axes change them for this job."""
+    passes = getattr(p, VALUES, {}).get("decode_passes")
+    return read if passes is None else replace(read, decode_passes=_passes(passes))

@@ -1,0 +1,1 @@
+"""RGBA to latent and back."""

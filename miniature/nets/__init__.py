@@ -1,0 +1,1 @@
+"""The miniature's networks, their samplers and their weights."""

@@ -1,0 +1,51 @@
+"""The trained family: two base models and the layer files on them, as small as they fit into a repository."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from safetensors.torch import load_file
+
+from lib_layerdiffusion.methods import FOLDER, SD15, SDXL, Family
+from miniature.nets.random_weights import UNET_PREFIX, BaseModel, load_base
+from miniature.nets.unet import UNetConfig
+
+WEIGHTS = Path(__file__).parents[1] / "weights"
+BASE = WEIGHTS / "base.safetensors"
+BASE_SD15 = WEIGHTS / "base_sd15.safetensors"
+"""The UNet in SD1.5's layout alone: autoencoder and text encoder are those of the other."""
+
+LAYER_FILES = WEIGHTS / FOLDER
+TRAINED = UNetConfig(num_res_blocks=1, norm_groups=8)
+TRAINED_SD15 = UNetConfig(
+    channel_mult=(1, 1, 1, 1),
+    transformer_depth=(1, 1, 1, 0),
+    adm_in_channels=None,
+    num_head_channels=None,
+    use_linear_projection=False,
+    norm_groups=8,
+)
+SIDE = 128
+"""Height and width in pixels that the generator was trained on."""
+
+
+def load_trained(family: Family) -> BaseModel:
+    """The base model of a family in float32; its files are float16."""
+    state = load_file(str(BASE))
+    if family is SD15:
+        state = {key: value for key, value in state.items() if not key.startswith(UNET_PREFIX)}
+        state |= load_file(str(BASE_SD15))
+    config = TRAINED_SD15 if family is SD15 else TRAINED
+    return load_base({key: value.float() for key, value in state.items()}, config)
+
+
+def write_layer_files(models_dir: Path) -> None:
+    """Put all fourteen into a folder of models.
+
+    Both base models have the same autoencoder, so the same transparency pair serves either, by both names.
+    """
+    folder = models_dir / FOLDER
+    shutil.copytree(LAYER_FILES, folder, ignore=shutil.ignore_patterns(".*"))
+    for file, other in ((SD15.encoder, SDXL.encoder), (SD15.decoder, SDXL.decoder)):
+        shutil.copy(LAYER_FILES / other.filename, folder / file.filename)

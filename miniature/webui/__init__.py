@@ -1,0 +1,1 @@
+"""The miniature WebUI: jobs, hooks, page and web API."""

@@ -1,0 +1,120 @@
+"""The part of a WebUI's web API that makes pictures, over the miniature: plain HTTP on the loopback."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+from PIL import Image, PngImagePlugin
+
+from lib_layerdiffusion.errors import LayerDiffuseError
+from lib_layerdiffusion.request.settings import ARGUMENTS
+from miniature.webui.processing import Processing, WebUI
+
+SCRIPT = "layerdiffuse"
+FIELDS = (
+    *("prompt", "negative_prompt", "seed", "steps", "width", "height", "cfg_scale"),
+    *("batch_size", "n_iter"),
+)
+
+
+class Refused(Exception):
+    """Answered with this status and sentence."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+
+
+Answer = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
+
+
+def answer_with(choose: Callable[[Mapping[str, Any]], tuple[WebUI, Any]]) -> Answer:
+    """Return what answers requests; `choose` gives the WebUI with the right checkpoint, and its script."""
+
+    def answer(path: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        if path not in ("/sdapi/v1/txt2img", "/sdapi/v1/img2img"):
+            raise Refused(404, "Not Found")
+        webui, script = choose(request)
+        fields = {name: request[name] for name in FIELDS if name in request}
+        if path.endswith("img2img"):
+            fields["init_images"] = [decoded(text) for text in request["init_images"]]
+            fields["denoising_strength"] = request.get("denoising_strength", 0.75)
+        p = Processing(webui, scripts=[script], script_args=arguments(request), **fields)
+        p.is_api = True
+        script.handlers.host.settings = dict(request.get("override_settings", {}))
+        try:
+            result = webui.process_images(p)
+        except LayerDiffuseError as error:
+            raise Refused(error.status_code, error.detail) from error
+        finally:
+            script.handlers.host.settings = {}
+        images = [encoded(image) for image in [*result.images, *result.extra_images]]
+        return {"images": images, "info": json.dumps({"infotexts": result.infotexts})}
+
+    return answer
+
+
+def arguments(request: Mapping[str, Any]) -> list[Any]:
+    """The script's arguments: those given, then the defaults of the rest, as hosts fill them up."""
+    values = [default for _, default in ARGUMENTS]
+    for name, script in request.get("alwayson_scripts", {}).items():
+        if name.lower() != SCRIPT:
+            raise Refused(422, f"always on script {name} not found")
+        given = script.get("args", [])
+        given = [given] if isinstance(given, Mapping) else given
+        values[: len(given)] = given[: len(values)]
+    return values
+
+
+def encoded(image: Image.Image) -> str:
+    metadata = PngImagePlugin.PngInfo()
+    for key, value in image.info.items():
+        metadata.add_text(key, value)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", pnginfo=metadata)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def decoded(text: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(text.rpartition(",")[2])))
+
+
+@contextmanager
+def serve(answer: Answer) -> Iterator[str]:
+    """Serve on a free port while the block runs; gives the address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            try:
+                status, result = 200, answer(self.path, json.loads(body))
+            except Refused as refused:
+                status, result = refused.status, {"error": "LayerDiffuseError", "detail": refused.detail}
+            text = json.dumps(result).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()

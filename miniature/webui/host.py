@@ -1,0 +1,216 @@
+"""`lib_layerdiffusion.hosts.base.Host` over the miniature WebUI, on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from lib_layerdiffusion.errors import LayerDiffuseError, UnsupportedMethod
+from lib_layerdiffusion.files.layer_patch import Patch, Shape
+from lib_layerdiffusion.hosts.base import Around, BaseModel, EncodePixels, Network, Posterior
+from lib_layerdiffusion.hosts.capabilities import Capabilities
+from lib_layerdiffusion.request.options import Options
+from lib_layerdiffusion.request.xyz_axes import Axis
+from miniature.webui.patcher import Patcher, StepRule
+from miniature.webui.processing import Processing, resize_image
+
+MARK = "layerdiffuse"
+
+
+class MiniatureHost:
+    """Implements the protocol; `family` is what the loaded model claims to be, `dtype` what our networks
+    compute in. `reported` keeps only the last hundred lines."""
+
+    name = "Miniature"
+    lists_in_infotext = True
+    api_answers_extra_images = True
+    capabilities = Capabilities("the miniature", "every test run")
+
+    def __init__(
+        self,
+        models_dir: Path,
+        family: str = "sdxl",
+        inpainting: bool = False,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self._models_dir = models_dir
+        self.family = family
+        self.inpainting = inpainting
+        self.title = ""
+        self.dtype = dtype
+        self.interrupt = False
+        self.reported: list[tuple[str, float | None]] = []
+        self.settings: dict[str, Any] = {}
+
+    # --- surroundings
+    def models_dir(self) -> Path:
+        return self._models_dir
+
+    def base_model(self, p: Processing) -> BaseModel:
+        return BaseModel(self.family, self.title or f"the miniature ({self.family})", self.inpainting)
+
+    def fail(self, p: Processing, error: LayerDiffuseError) -> None:
+        def init() -> None:
+            p.__dict__.pop("init", None)
+            raise error
+
+        p.init = init  # type: ignore[method-assign]
+
+    def say(self, p: Processing, text: str) -> None:
+        p.comments.append(text)
+
+    def report(self, text: str, fraction: float | None) -> None:
+        self.reported = [*self.reported[-99:], (text, fraction)]
+
+    def interrupted(self) -> bool:
+        return self.interrupt
+
+    @contextmanager
+    def option(self, name: str, value: Any) -> Iterator[None]:
+        yield
+
+    # --- UNet
+    def unet_parameters(self, p: Processing) -> Mapping[str, Shape | None]:
+        return p.webui.original.shared.shapes()
+
+    def unet(self, p: Processing) -> Patcher:
+        return p.webui.patcher
+
+    def clone(self, unet: Patcher) -> Patcher:
+        return unet.clone()
+
+    def install(self, p: Processing, unet: Patcher) -> None:
+        p.webui.patcher = unet
+
+    def is_ours(self, unet: Patcher) -> bool:
+        return MARK in unet.marks
+
+    def mark(self, unet: Patcher) -> None:
+        unet.marks.add(MARK)
+
+    def patch_weights(
+        self, unet: Patcher, identity: str, patches: Mapping[str, Patch], strength: float
+    ) -> int:
+        unet.patches.append((identity, strength, patches))
+        return sum(name in unet.shared.parameters for name in patches)
+
+    def condition(
+        self,
+        p: Processing,
+        unet: Patcher,
+        original: Patcher,
+        concat: Tensor | None,
+        ending_step: float,
+        seen: Callable[[], None],
+    ) -> Callable[[], None]:
+        unet.rule = StepRule(original, p.webui.schedule.percent_to_sigma(ending_step), concat, seen)
+        return unet.rule.release
+
+    def unet_dtype(self, p: Processing) -> torch.dtype:
+        return torch.float32
+
+    def keep_beside(self, unet: Patcher, network: nn.Module, values: int) -> None:
+        """Everything is in memory here."""
+
+    def around_calls(self, unet: Patcher, modules: Sequence[str], around: Around) -> None:
+        if unet.attention_replaced:
+            raise UnsupportedMethod("Another extension replaces the model's attention.")
+        unet.around = [unet.shared.network.get_submodule(name) for name in modules], around
+
+    def break_sampling(self, unet: Patcher, error: LayerDiffuseError) -> None:
+        unet.error = error
+
+    # --- text
+    @torch.inference_mode()
+    def encode_prompts(self, p: Processing, texts: Sequence[str]) -> Tensor:
+        return p.webui.base.text(list(texts))[0]
+
+    def is_plain_prompt(self, p: Processing, text: str) -> bool:
+        return "[" not in text and " AND " not in text
+
+    # --- VAE
+    @torch.inference_mode()
+    def posterior(self, p: Processing, pixels: Tensor) -> Posterior:
+        return Posterior(*p.webui.base.vae.moments(2 * pixels.movedim(-1, 1) - 1))
+
+    def to_sampler(self, p: Processing, latent: Tensor) -> Tensor:
+        return p.webui.base.vae.process_in(latent)
+
+    def to_vae(self, p: Processing, latent: Tensor) -> Tensor:
+        return p.webui.base.vae.process_out(latent)
+
+    @contextmanager
+    def encode_with(self, p: Processing, encode: Callable[[EncodePixels, Tensor], Tensor]) -> Iterator[None]:
+        original = p.webui.encode
+        p.webui.encode = lambda pixels: encode(original, pixels)  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            del p.webui.encode
+
+    # --- pictures
+    def resize_init_image(self, mode: int, image: Image.Image, width: int, height: int) -> Image.Image:
+        return resize_image(mode, image, width, height)
+
+    def keep_alpha(self, picture: Image.Image) -> None:
+        """Nothing here destroys alpha."""
+
+    def name_layer(self, picture: Image.Image, layer: str) -> None:
+        """Nothing is saved here."""
+
+    def app_started(self, demo: Any, app: Any) -> None:
+        """Nothing to do."""
+
+    def before_image_saved(self, params: Any) -> None:
+        """Nothing to do."""
+
+    # --- networks
+    def compute_device(self) -> torch.device:
+        return torch.device("cpu")
+
+    def adopt(
+        self, network: Network, full_precision: bool = False
+    ) -> Callable[[int], AbstractContextManager[Network]]:
+        kept = network.to(torch.float32 if full_precision else self.dtype)
+
+        @contextmanager
+        def resident(values: int) -> Iterator[Network]:
+            yield kept
+
+        return resident
+
+    def release(self, network: nn.Module) -> None:
+        """Nothing is remembered here."""
+
+    def free_memory(self) -> None:
+        """Nothing is held here."""
+
+    # --- page
+    def options(self) -> Options:
+        return Options.read(self.settings)
+
+    def add_settings(self) -> None:
+        """There is no settings page."""
+
+    def add_axes(self, axes: Sequence[Axis]) -> None:
+        """There are no plots."""
+
+    def selected_model(self, name: str | None = None) -> BaseModel | None:
+        family = name or self.family
+        return BaseModel(family, f"the miniature ({family})")
+
+    def image_input(self, label: str, elem_id: str) -> Any:
+        from miniature.webui import components
+
+        return components.picture_input(label, elem_id)
+
+    def accordion(self, label: str, elem_id: str) -> Any:
+        from miniature.webui.components import EnabledAccordion
+
+        return EnabledAccordion(label, elem_id)

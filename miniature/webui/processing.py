@@ -1,0 +1,302 @@
+"""A WebUI in small: the processing object, the hook order and the swallowed exceptions of Forge.
+
+What it leaves out of a real host has no bearing on the hooks: face restoration, grids, prompt syntax.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageChops
+from torch import Tensor
+
+from miniature.nets.random_weights import BaseModel
+from miniature.nets.sampling import sample_euler_ancestral
+from miniature.nets.schedule import NoiseSchedule
+from miniature.webui import infotext_format
+from miniature.webui.patcher import Patcher, SharedNetwork
+
+logger = logging.getLogger("miniature")
+
+LATENT_UPSCALE = 3
+
+
+def resize_image(mode: int, image: Image.Image, width: int, height: int) -> Image.Image:
+    """Resize as hosts do: 0 stretches, 1 covers and cuts, 2 fits in and repeats the edge."""
+    if mode == 0:
+        return image.resize((width, height), Image.Resampling.LANCZOS)
+    wide = image.width * height > width * image.height
+    by_height = wide if mode == 1 else not wide
+    size = (
+        (image.width * height // image.height, height)
+        if by_height
+        else (width, image.height * width // image.width)
+    )
+    scaled = image.resize((max(1, size[0]), max(1, size[1])), Image.Resampling.LANCZOS)
+    left, top = width // 2 - scaled.width // 2, height // 2 - scaled.height // 2
+    if mode == 1:
+        result = Image.new(image.mode, (width, height))
+        result.paste(scaled, (left, top))
+        return result
+    pixels = np.asarray(scaled)
+    padding = [(top, height - top - scaled.height), (left, width - left - scaled.width)]
+    return Image.fromarray(np.pad(pixels, [*padding, (0, 0)][: pixels.ndim], mode="edge"))
+
+
+@dataclass
+class Processed:
+    images: list[Any]
+    infotexts: list[str]
+    extra_images: list[Any]
+
+    @property
+    def info(self) -> str:
+        return self.infotexts[0] if self.infotexts else ""
+
+
+@dataclass
+class Processing:
+    """One request; with `init_images` it is img2img. Field names are the hosts'."""
+
+    webui: WebUI
+    prompt: str | list[str] = ""
+    negative_prompt: str = ""
+    seed: int = 1
+    steps: int = 4
+    width: int = 128
+    height: int = 128
+    cfg_scale: float = 5.0
+    batch_size: int = 1
+    n_iter: int = 1
+    enable_hr: bool = False
+    hr_scale: float = 2.0
+    denoising_strength: float = 0.7
+    init_images: list[Any] = field(default_factory=list)
+    resize_mode: int = 0
+    image_mask: Image.Image | None = None
+    inpaint_full_res: bool = False
+    scripts: Sequence[Any] = ()
+    script_args: Sequence[Any] = ()
+    extra_generation_params: dict[str, Any] = field(default_factory=dict)
+    extra_result_images: list[Any] = field(default_factory=list)
+    is_api: bool = False
+    comments: list[str] = field(default_factory=list)
+    is_hr_pass: bool = False
+    iteration: int = 0
+    batch_index: int = 0
+    paste_to: tuple[int, int, int, int] | None = None
+    mask_for_overlay: Image.Image | None = None
+    overlay_images: list[Image.Image] | None = None
+    init_latent: Tensor | None = None
+    latent_mask: Tensor | None = None
+    sampler: Any = None
+    all_prompts: list[str] = field(default_factory=list)
+    prompts: list[str] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=list)
+    subseeds: list[int] = field(default_factory=list)
+
+    def expand(self) -> None:
+        """One prompt per picture of the job."""
+        one = self.prompt if isinstance(self.prompt, list) else [self.prompt] * self.batch_size * self.n_iter
+        self.all_prompts = list(one)
+
+    def begin_batch(self, iteration: int) -> None:
+        """Prompts and seeds of one batch; every picture has a seed of its own."""
+        first = iteration * self.batch_size
+        self.iteration = iteration
+        self.prompts = self.all_prompts[first : first + self.batch_size]
+        self.seeds = [self.seed + first + n for n in range(self.batch_size)]
+        self.subseeds = list(self.seeds)
+
+    def run_hook(self, name: str, *args: Any, **kwargs: Any) -> None:
+        """Call a hook of every script; what it raises is logged and forgotten, as hosts do."""
+        for script in self.scripts:
+            try:
+                getattr(script, name)(self, *args, *self.script_args, **kwargs)
+            except Exception:
+                logger.exception("error running %s", name)
+
+    def noise(self, shape: Sequence[int], offset: int = 0) -> Tensor:
+        """Unit noise whose every picture depends on its own seed alone."""
+        return torch.stack(
+            [
+                torch.randn(
+                    tuple(shape[1:]),
+                    generator=torch.Generator().manual_seed(self.seeds[i] + offset * 100_003),
+                )
+                for i in range(shape[0])
+            ]
+        )
+
+    def init(self) -> None:
+        """Encode the init images, at the geometry that resize mode and mask ask for."""
+        if not self.init_images:
+            return
+        region = None
+        if self.image_mask is not None:
+            self.mask_for_overlay = self.image_mask.convert("L")
+            region = self.mask_for_overlay.getbbox() if self.inpaint_full_res else None
+            mask = self.mask_for_overlay
+            if region is not None:
+                self.paste_to = (region[0], region[1], region[2] - region[0], region[3] - region[1])
+                mask = resize_image(2, mask.crop(region), self.width, self.height)
+            else:
+                mask = self.mask_for_overlay = resize_image(self.resize_mode, mask, self.width, self.height)
+            small = np.asarray(mask.resize((self.width // 8, self.height // 8)), np.float32) / 255
+            self.latent_mask = torch.from_numpy(small.round())
+        self.overlay_images = []
+        encoded = []
+        for given in self.init_images:
+            image = given.convert("RGB")
+            if region is None and self.resize_mode != LATENT_UPSCALE:
+                image = resize_image(self.resize_mode, image, self.width, self.height)
+            if self.mask_for_overlay is not None:
+                overlay = image.convert("RGBA")
+                overlay.putalpha(ImageChops.invert(self.mask_for_overlay))
+                self.overlay_images.append(overlay)
+            if region is not None:
+                image = resize_image(2, image.crop(region), self.width, self.height)
+            encoded.append(np.asarray(image, np.float32) / 255)
+        if len(encoded) == 1:
+            encoded, self.overlay_images = encoded * self.batch_size, self.overlay_images * self.batch_size
+        self.batch_size = len(encoded)
+        latents = [self.webui.encode(torch.from_numpy(image)[None]) for image in encoded]
+        self.init_latent = self.webui.base.vae.process_in(torch.cat(latents))
+        if self.resize_mode == LATENT_UPSCALE:
+            size = self.height // 8, self.width // 8
+            self.init_latent = torch.nn.functional.interpolate(self.init_latent, size, mode="bilinear")
+
+
+class WebUI:
+    """The loaded model and `process_images`."""
+
+    def __init__(self, base: BaseModel) -> None:
+        self.base = base
+        self.schedule = NoiseSchedule()
+        self.original = Patcher(SharedNetwork(base.unet))
+        self.patcher = self.original
+
+    @torch.inference_mode()
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Pixels [B, H, W, 3] in [0, 1] -> a VAE-space latent drawn from the posterior, unseeded."""
+        mean, logvar = self.base.vae.moments(2 * pixels.movedim(-1, 1) - 1)
+        return mean + torch.exp(0.5 * logvar) * torch.randn_like(mean)
+
+    @torch.inference_mode()
+    def process_images(self, p: Processing) -> Processed:
+        p.run_hook("before_process")
+        p.expand()
+        p.run_hook("process")
+        p.init()
+        images: list[Any] = []
+        infotexts = []
+        for iteration in range(p.n_iter):
+            p.begin_batch(iteration)
+            latents = self._sample(p)
+            decoded = getattr(latents, "already_decoded", False)
+            p.run_hook("post_sample", SimpleNamespace(samples=latents))
+            pixels = latents if decoded else self._decode(latents)
+            p.run_hook("postprocess_batch", images=pixels, batch_number=iteration)
+            for p.batch_index, one in enumerate(pixels):
+                # like hosts, without a look at what is no number
+                with np.errstate(invalid="ignore"):
+                    image = Image.fromarray((one.movedim(0, -1).numpy() * 255).astype(np.uint8))
+                images.append(self._finish(p, image))
+                infotext = self._infotext(p)
+                images[-1].info["parameters"] = infotext
+                infotexts.append(infotext)
+        processed = Processed(images, infotexts, p.extra_result_images)
+        p.run_hook("postprocess", processed)
+        return processed
+
+    def _finish(self, p: Processing, image: Image.Image) -> Any:
+        pp = SimpleNamespace(image=image, index=p.batch_index + p.iteration * p.batch_size)
+        p.run_hook("postprocess_image", pp)
+        overlay = p.overlay_images[p.batch_index] if p.overlay_images else None
+        masks = SimpleNamespace(
+            index=p.batch_index, mask_for_overlay=p.mask_for_overlay, overlay_image=overlay
+        )
+        p.run_hook("postprocess_maskoverlay", masks)
+        if overlay is not None:
+            if p.paste_to is not None and p.inpaint_full_res:
+                left, top, width, height = p.paste_to
+                canvas = Image.new("RGB", overlay.size)
+                canvas.paste(resize_image(1, pp.image, width, height), (left, top))
+                pp.image = canvas
+            pp.image = Image.alpha_composite(pp.image.convert("RGBA"), overlay).convert("RGB")
+        p.run_hook("postprocess_image_after_composite", pp)
+        return pp.image
+
+    def _infotext(self, p: Processing) -> str:
+        keys: dict[str, Any] = {"Steps": p.steps, "Seed": p.seeds[p.batch_index]}
+        for key, value in p.extra_generation_params.items():
+            keys[key] = value[p.batch_index] if isinstance(value, list) else value
+        return infotext_format.write(p.prompts[p.batch_index], keys)
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        """Sampler-space latents -> pixels [B, 3, H, W] in [0, 1]."""
+        return (self.base.vae.decode(self.base.vae.process_out(latents)) / 2 + 0.5).clamp(0, 1)
+
+    def _sample(self, p: Processing) -> Any:
+        shape = (p.batch_size, 4, p.height // 8, p.width // 8)
+        sigmas = self.schedule.sampling_sigmas(p.steps)
+        if p.init_latent is not None:
+            return self._pass(p, p.init_latent, self._from(sigmas, p.denoising_strength), p.latent_mask)
+        latents = self._pass(p, torch.zeros(shape), sigmas)
+        if not p.enable_hr:
+            return latents
+        size = [round(side * p.hr_scale) for side in shape[2:]]
+        larger = torch.nn.functional.interpolate(latents, size, mode="bilinear")
+        p.is_hr_pass = True
+        # Forge asks scripts once more here, before it forgets the first pass's patcher
+        p.run_hook("process_before_every_sampling", x=larger)
+        latents = self._pass(p, larger, self._from(sigmas, p.denoising_strength))
+        p.is_hr_pass = False
+        return DecodedSamples(self._decode(latents))
+
+    @staticmethod
+    def _from(sigmas: Tensor, strength: float) -> Tensor:
+        steps = len(sigmas) - 1
+        return sigmas[steps - max(1, round(steps * strength)) :]
+
+    def _pass(self, p: Processing, start: Tensor, sigmas: Tensor, mask: Tensor | None = None) -> Tensor:
+        self.patcher = self.original
+        p.sampler = SimpleNamespace(sample_img2img=self._run_sampler)
+        p.run_hook("process_before_every_sampling", x=start)
+        latents = p.sampler.sample_img2img(p, start, sigmas)
+        return latents if mask is None else latents * mask + start * (1 - mask)
+
+    def _run_sampler(self, p: Processing, start: Tensor, sigmas: Tensor) -> Tensor:
+        count = len(start)
+        # like Forge, without the negative prompt where its part is 0, and else with it first
+        chunks = [0] if p.cfg_scale == 1 else [1, 0]
+        prompts = [p.prompts, [p.negative_prompt] * count]
+        context, vector = self.base.text([text for chunk in chunks for text in prompts[chunk]])
+
+        def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+            repeated, sigmas = torch.cat([x] * len(chunks)), torch.cat([sigma] * len(chunks))
+            eps = self.patcher.evaluate(
+                self.schedule.network_input(repeated, sigmas),
+                sigmas,
+                self.schedule.timestep(sigmas),
+                context,
+                vector,
+                chunks,
+            )
+            *uncond, cond = self.schedule.denoised(repeated, sigmas, eps).chunk(len(chunks))
+            return uncond[0] + (cond - uncond[0]) * p.cfg_scale if uncond else cond
+
+        x = start + p.noise(start.shape) * sigmas[0]
+        return sample_euler_ancestral(denoise, x, sigmas, lambda step: p.noise(start.shape, step + 1))
+
+
+class DecodedSamples(list[Tensor]):
+    """Pixels where latents are expected: what hosts hand out after a highres pass."""
+
+    already_decoded = True

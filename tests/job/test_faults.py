@@ -1,0 +1,254 @@
+"""A fault at every step of a generation: the job ends with a sentence, and nothing of it is left behind."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lib_layerdiffusion.errors import DownloadFailed, GenerationFailed, Interrupted, LayerDiffuseError
+from lib_layerdiffusion.files import download, layer_patch, store
+from lib_layerdiffusion.job import generation, hooks
+from lib_layerdiffusion.methods import METHODS, SD15
+from lib_layerdiffusion.transparency import codec, ways
+from miniature.nets.random_weights import BaseModel, layer_files
+from miniature.webui.host import MiniatureHost
+from miniature.webui.patcher import Patcher
+from miniature.webui.processing import WebUI
+from miniature.webui.script import load_script
+from tests.helpers.jobs import SDXL_METHODS, arguments, picture, request
+
+ATTENTION, CONVOLUTION, CONDITIONED = SDXL_METHODS[0], SDXL_METHODS[1], SDXL_METHODS[2]
+SHARING = next(method for method in METHODS if method.family is SD15 and method.pictures)
+CASES = {
+    "transparent": (ATTENTION, {}),
+    "from a picture": (
+        ATTENTION,
+        {"init_images": [Image.fromarray(picture())], "denoising_strength": 1.0},
+    ),
+    "blending": (CONDITIONED, {}),
+    "scene": (SHARING, {}),
+}
+
+FAULTS: dict[str, Callable[[], Exception]] = {
+    "memory": lambda: RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    "fault": lambda: RuntimeError("the card is on fire"),
+    "disk": lambda: OSError(5, "Input/output error"),
+}
+"""Made anew each time: an exception keeps the frames that it passed, and all they hold."""
+
+
+class Bench:
+    """A WebUI with the extension, and what a fresh one gives for the same jobs."""
+
+    fresh: ClassVar[dict[str, tuple[list[bytes], list[bytes]]]] = {}
+
+    def __init__(self, case: str, bases: dict[str, BaseModel], models_dir: Path) -> None:
+        self.method, self.fields = CASES[case]
+        self._base, self._models_dir = bases[self.method.family.key], models_dir
+        self.webui, self.host, self.script = self.start()
+        if case not in self.fresh:
+            webui, _, script = self.start()
+            off = self.run(webui, script, None)
+            webui, _, script = self.start()
+            self.fresh[case] = off, self.run(webui, script, arguments(self.method))
+        self.off, self.on = self.fresh[case]
+
+    def start(self) -> tuple[WebUI, MiniatureHost, Any]:
+        host = MiniatureHost(self._models_dir, family=self.method.family.key)
+        return WebUI(copy.deepcopy(self._base)), host, load_script(lambda: host)
+
+    def run(self, webui: WebUI, script: Any, args: list[Any] | None) -> list[bytes]:
+        # init pictures are encoded with unseeded noise where the extension is off
+        torch.manual_seed(0)
+        batch = self.method.frames if args is None else 1
+        p = request(webui, script, args, batch_size=batch, **self.fields)
+        return [image.tobytes() for image in webui.process_images(p).images]
+
+    def job(self, **changes: Any) -> list[bytes]:
+        return self.run(self.webui, self.script, arguments(self.method, **changes))
+
+    def check_nothing_is_left(self) -> None:
+        """The next jobs, without and with the extension, are those of a fresh process."""
+        assert "encode" not in vars(self.webui)
+        assert not any("forward" in vars(module) for module in self.webui.base.unet.modules())
+        assert self.run(self.webui, self.script, None) == self.off
+        assert not self.webui.patcher.marks
+        assert self.job() == self.on
+        assert self.run(self.webui, self.script, None) == self.off
+
+
+@pytest.fixture
+def make_bench(base: BaseModel, base15: BaseModel, models_dir: Path) -> Callable[[str], Bench]:
+    return lambda case: Bench(case, {"sdxl": base, "sd15": base15}, models_dir)
+
+
+@pytest.fixture(params=CASES)
+def bench(request: pytest.FixtureRequest, make_bench: Callable[[str], Bench]) -> Bench:
+    return make_bench(request.param)
+
+
+def break_down(
+    monkeypatch: pytest.MonkeyPatch, place: tuple[Any, str], error: Callable[[], Exception], calls: int
+) -> list[int]:
+    """Have a function raise from its call number `calls` on; the returned list counts them."""
+    function = getattr(*place)
+    counted: list[int] = []
+
+    def faulty(*args: Any, **kwargs: Any) -> Any:
+        counted.append(1)
+        if len(counted) >= calls:
+            raise error()
+        return function(*args, **kwargs)
+
+    monkeypatch.setattr(*place, faulty)
+    return counted
+
+
+ANY, DECODING, PATCHING = (
+    tuple(CASES),
+    ("transparent", "from a picture"),
+    ("transparent", "from a picture", "blending"),
+)
+PLACES = {
+    "check": ((layer_patch, "check"), "preparing", PATCHING),
+    "infotext": ((hooks.infotext, "write"), "preparing", ANY),
+    "read": ((store, "read"), "preparing", PATCHING),
+    "parse": ((layer_patch, "parse"), "preparing", PATCHING),
+    "patch": ((MiniatureHost, "patch_weights"), "patching the model", PATCHING),
+    "condition": ((MiniatureHost, "condition"), "patching the model", ANY),
+    "install": ((MiniatureHost, "mark"), "patching the model", ANY),
+    "share": ((MiniatureHost, "around_calls"), "patching the model", ("scene",)),
+    "encode": ((codec, "encode_offset"), "encoding the init picture", ("from a picture",)),
+    "init picture": ((MiniatureHost, "posterior"), "encoding the init picture", ("from a picture",)),
+    "condition picture": ((MiniatureHost, "posterior"), "patching the model", ("blending",)),
+    "decode": ((ways, "decode_rgba"), "decoding the transparency", DECODING),
+    "preview": ((generation, "preview"), "decoding the transparency", DECODING),
+}
+
+
+@pytest.mark.parametrize(
+    ("place", "case"), [(place, case) for place, (_, _, cases) in PLACES.items() for case in cases]
+)
+def test_a_fault_at_any_step(
+    make_bench: Callable[[str], Bench], monkeypatch: pytest.MonkeyPatch, place: str, case: str
+) -> None:
+    bench = make_bench(case)
+    # a file is read and parsed once
+    if place not in ("read", "parse"):
+        bench.job()
+    function, doing, _ = PLACES[place]
+    break_down(monkeypatch, function, FAULTS["fault"], 1)
+    with pytest.raises(GenerationFailed, match=f"failed while {doing} .*the card is on fire") as caught:
+        bench.job()
+    assert str(caught.value).endswith(".")
+    assert "\n" not in str(caught.value)
+    monkeypatch.undo()
+    bench.check_nothing_is_left()
+
+
+@pytest.mark.parametrize("kind", ["memory", "disk"])
+@pytest.mark.parametrize("place", ["read", "patch", "condition picture", "encode", "decode"])
+def test_no_memory_or_a_bad_disk_at_any_step(
+    make_bench: Callable[[str], Bench], monkeypatch: pytest.MonkeyPatch, place: str, kind: str
+) -> None:
+    function, _, cases = PLACES[place]
+    bench = make_bench(cases[-1])
+    break_down(monkeypatch, function, FAULTS[kind], 1)
+    with pytest.raises(LayerDiffuseError, match=r"emory|Input/output error") as caught:
+        bench.job()
+    assert str(caught.value).endswith(".")
+    monkeypatch.undo()
+    bench.check_nothing_is_left()
+
+
+@pytest.mark.parametrize("ending_step", [1.0, 0.5])
+@pytest.mark.parametrize("step", [1, 2])
+@pytest.mark.parametrize("kind", ["memory", "fault"])
+def test_a_fault_while_sampling(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, kind: str, step: int, ending_step: float
+) -> None:
+    break_down(monkeypatch, (Patcher, "evaluate"), FAULTS[kind], step)
+    with pytest.raises(RuntimeError, match=r"on fire|out of memory"):
+        bench.job(ending_step=ending_step)
+    monkeypatch.undo()
+    bench.check_nothing_is_left()
+
+
+def test_a_fault_inside_the_network(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deep in a call, where SD1.5's attention forwards are replaced for its time."""
+    block = bench.webui.base.unet.middle_block[1]
+    break_down(monkeypatch, (block, "forward"), FAULTS["fault"], 2)
+    with pytest.raises(RuntimeError, match="on fire"):
+        bench.job()
+    monkeypatch.undo()
+    vars(block).pop("forward", None)
+    bench.check_nothing_is_left()
+
+
+@pytest.mark.parametrize("case", DECODING)
+def test_a_fault_at_the_second_picture_of_a_batch(
+    make_bench: Callable[[str], Bench], monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    bench = make_bench(case)
+    break_down(monkeypatch, (ways, "decode_rgba"), FAULTS["fault"], 2)
+    p = request(bench.webui, bench.script, arguments(bench.method), batch_size=3)
+    with pytest.raises(GenerationFailed):
+        bench.webui.process_images(p)
+    monkeypatch.undo()
+    bench.check_nothing_is_left()
+
+
+def test_a_download_that_fails(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last file of the job is missing: what was loaded before must not stay half used."""
+    layer_files(tmp_path / "layer_model", seed=1)
+    method = bench.method
+    last = method.family.decoder if method.decodes_alpha else method.weights
+    (tmp_path / "layer_model" / last.filename).rename(tmp_path / "aside")
+    monkeypatch.setattr(download, "WAITS", ())
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(bench.host, "_models_dir", tmp_path)
+    with pytest.raises(DownloadFailed):
+        bench.job()
+    (tmp_path / "aside").rename(tmp_path / "layer_model" / last.filename)
+    bench.check_nothing_is_left()
+
+
+def test_interrupt_while_preparing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is when a file is inspected for the first time."""
+
+    def inspect(*args: Any) -> None:
+        raise Interrupted("LayerDiffuse was interrupted while checking a file.")
+
+    monkeypatch.setattr(store, "inspect", inspect)
+    with pytest.raises(Interrupted) as caught:
+        bench.job()
+    assert caught.value.status_code == 409
+    monkeypatch.undo()
+    bench.check_nothing_is_left()
+
+
+def test_a_sampling_that_stops_early_is_delivered(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupt and Skip end the sampling with the latents as they are."""
+
+    def one_step(
+        denoise: Callable[..., torch.Tensor], x: torch.Tensor, sigmas: torch.Tensor, noise: Any
+    ) -> torch.Tensor:
+        return denoise(x, sigmas[0].expand(len(x)))
+
+    monkeypatch.setattr("miniature.webui.processing.sample_euler_ancestral", one_step)
+    bench.host.interrupt = True
+    p = request(bench.webui, bench.script, arguments(bench.method), **bench.fields)
+    images = bench.webui.process_images(p).images
+    assert len(images) == bench.method.frames
+    assert images[0].mode == ("RGBA" if bench.method.decodes_alpha else "RGB")
+    assert np.asarray(images[0]).std() > 0
+    bench.host.interrupt = False
+    monkeypatch.undo()
+    bench.check_nothing_is_left()

@@ -1,0 +1,94 @@
+"""The page that `python dev.py demo` opens, clicked through."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from miniature.measure import quality
+from miniature.webui.demo import METHOD, Trained
+from tests.page.actions import choose, element, eventually, result_picture, tick, upload_into
+from tests.page.conftest import opened, served
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = pytest.mark.ui
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    from miniature.webui.app import build
+
+    with served(build(Trained())) as url, opened(browser, url) as page:
+        yield page
+
+
+def infotext(page: Page) -> str:
+    return page.locator("#infotext textarea").input_value()
+
+
+def generate(page: Page) -> np.ndarray:
+    page.locator("#infotext textarea").fill("")
+    page.locator("#generate").click()
+    page.wait_for_function("document.querySelector('#infotext textarea').value !== ''", timeout=60_000)
+    page.locator("#result img").first.wait_for()
+    return np.asarray(result_picture(page)).astype(int)
+
+
+def test_a_red_apple_is_made_and_made_again_from_its_infotext(page: Page) -> None:
+    tick(page)
+    first = generate(page)
+    assert first.shape == (128, 128, 4)
+    assert first[:4, :, 3].mean() < 12
+    assert first[52:76, 52:76, 3].mean() > 240
+    assert first[52:76, 52:76, 0].mean() > first[52:76, 52:76, 2].mean() + 60
+    written = infotext(page)
+    page.locator("#txt2img_prompt textarea").fill("lemon")
+    page.locator("#txt2img_seed input").fill("7")
+    assert np.abs(generate(page) - first).max() > 50
+    page.locator("#infotext textarea").fill(written)
+    page.locator("#paste").click()
+    eventually(page, lambda: page.locator("#txt2img_seed input").input_value(), "1")
+    assert page.locator("#txt2img_prompt textarea").input_value() == "red apple"
+    assert element(page, "enabled").locator("input").is_checked()
+    assert (generate(page) == first).all()
+
+
+def test_an_uploaded_picture_keeps_its_alpha(page: Page) -> None:
+    picture = quality.held_out()["elephant"]
+    tick(page)
+    page.get_by_text("img2img", exact=True).click()
+    upload_into(page.locator("#img2img_image").first, picture)
+    page.locator("#img2img_denoising_strength input[type=number]").fill("0")
+    page.locator("#txt2img_prompt textarea").fill("")
+    made = generate(page)
+    assert made.shape == (128, 128, 4)
+    assert np.abs(made - picture.astype(int))[..., 3].mean() < 16
+
+
+def test_a_method_of_the_other_family_is_answered_with_a_sentence(page: Page) -> None:
+    tick(page)
+    element(page, "method").locator("input").click()
+    page.locator("ul.options li", has_text="(SD1.5) Only Generate").first.click()
+    page.locator("#generate").click()
+    error = page.locator("#html_log_txt2img .error")
+    error.wait_for()
+    assert "needs an SD1.5 checkpoint" in error.inner_text()
+
+
+def test_another_checkpoint_makes_the_layers_of_a_scene(page: Page) -> None:
+    tick(page)
+    choose(page, METHOD["layer_sd15_joint"].label)
+    page.locator("#setting_sd_model_checkpoint input").click()
+    page.locator('ul.options li[aria-label="sd15"]').click()
+    page.locator("#txt2img_prompt textarea").fill("panda, meadow")
+    foreground = generate(page)
+    assert foreground[:4, :, 3].mean() < 12
+    assert foreground[52:76, 52:76, 3].mean() > 240
+    # one of each layer, and the foreground over a checkerboard
+    eventually(page, lambda: page.locator("#result button img").count(), 4)
+    assert "Generate Everything Together" in infotext(page)
