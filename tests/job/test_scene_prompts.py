@@ -2,40 +2,16 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
-import numpy as np
 import pytest
 from torch import Tensor
 
 from lib_layerdiffusion.errors import UnsupportedMethod
-from lib_layerdiffusion.methods import METHODS, SD15
-from miniature.nets.random_weights import BaseModel
 from miniature.webui.host import MiniatureHost
-from miniature.webui.processing import Processed, Processing, WebUI
-from miniature.webui.script import load_script
-from tests.helpers.jobs import arguments, request
-
-JOINT = next(method for method in METHODS if method.family is SD15 and method.frames == 3)
-Generate = Callable[..., Processed]
-
-
-@pytest.fixture
-def generate(models_dir: Path, base15: BaseModel) -> Generate:
-    webui, host = WebUI(copy.deepcopy(base15)), MiniatureHost(models_dir, family="sd15")
-    script = load_script(lambda: host)
-
-    def run(args: list[Any] | None = None, **settings: Any) -> Processed:
-        return webui.process_images(request(webui, script, args, **settings))
-
-    return run
-
-
-def colours(result: Processed) -> np.ndarray:
-    return np.stack([np.asarray(image.convert("RGB")).astype(int) for image in result.images])
+from miniature.webui.processing import Processing
+from tests.helpers.jobs import arguments
+from tests.helpers.sd15_jobs import ALONE, JOINT, Generate, colours
 
 
 @pytest.fixture
@@ -61,35 +37,34 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         ("a beach <lora:sand:0.8>", "cannot hold a LoRA or the like, as that of the background does"),
     ],
 )
-def test_an_additional_prompt_is_plain_text(generate: Generate, text: str, sentence: str) -> None:
+def test_an_additional_prompt_is_plain_text(generate15: Generate, text: str, sentence: str) -> None:
     with pytest.raises(UnsupportedMethod, match=sentence) as caught:
-        generate(arguments(JOINT, bg_additional_prompt=text))
+        generate15(arguments(JOINT, bg_additional_prompt=text))
     assert text in str(caught.value)
 
 
-def test_what_no_layer_of_the_method_uses_is_not_looked_at(generate: Generate) -> None:
-    foreground_only = next(m for m in METHODS if m.family is SD15 and m.frames == 1)
-    args = arguments(foreground_only, bg_additional_prompt="a [red:blue:0.5] beach")
-    assert generate(args).images[0].mode == "RGBA"
+def test_what_no_layer_of_the_method_uses_is_not_looked_at(generate15: Generate) -> None:
+    args = arguments(ALONE, bg_additional_prompt="a [red:blue:0.5] beach")
+    assert generate15(args).images[0].mode == "RGBA"
 
 
-def test_the_prompt_of_the_highres_pass_is_plain_too(generate: Generate) -> None:
+def test_the_prompt_of_the_highres_pass_is_plain_too(generate15: Generate) -> None:
     args = arguments(JOINT, bg_additional_prompt="a beach")
     with pytest.raises(UnsupportedMethod, match=r'prompt editing or AND in "a \[cup:lamp:0.5\]"'):
-        generate(args, enable_hr=True, hr_scale=1, hr_prompt="a [cup:lamp:0.5]")
+        generate15(args, enable_hr=True, hr_scale=1, hr_prompt="a [cup:lamp:0.5]")
     # without a highres pass it plays no part
-    assert len(generate(args, hr_prompt="a [cup:lamp:0.5]").images) == 3
+    assert len(generate15(args, hr_prompt="a [cup:lamp:0.5]").images) == 3
 
 
 def test_each_pass_puts_additional_prompts_before_its_own_prompt(
-    generate: Generate, encoded: list[list[str]]
+    generate15: Generate, encoded: list[list[str]]
 ) -> None:
     args = arguments(JOINT, bg_additional_prompt="a beach")
     hires = {"enable_hr": True, "hr_scale": 1, "batch_size": 2}
-    result = generate(args, prompt=["a cup", "a lamp"], hr_prompt=["gold", "tin"], **hires)
+    result = generate15(args, prompt=["a cup", "a lamp"], hr_prompt=["gold", "tin"], **hires)
     assert encoded[0] == ["a beach, a cup", "a beach, a lamp"]
     assert encoded[-1] == ["a beach, gold", "a beach, tin"]
-    same = generate(args, prompt=["a cup", "a lamp"], **hires)
+    same = generate15(args, prompt=["a cup", "a lamp"], **hires)
     assert encoded[-1] == ["a beach, a cup", "a beach, a lamp"]
     assert len(result.images) == 6
     assert (colours(result) != colours(same)).any(axis=(1, 2, 3)).all()
