@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from lib_layerdiffusion.errors import IncompatibleHost, LayerDiffuseError, UnsupportedMethod
 from lib_layerdiffusion.files.layer_patch import Lora, Patch, Shape
-from lib_layerdiffusion.hosts import forge_saving
+from lib_layerdiffusion.hosts import forge_saving, job_methods
 from lib_layerdiffusion.hosts.base import Around, BaseModel, EncodePixels, Job, Network, Posterior, Unet
 from lib_layerdiffusion.hosts.capabilities import Capabilities
 from lib_layerdiffusion.hosts.forge_sampling import AwaitedCalls, StepModifier
@@ -107,11 +107,10 @@ class WebuiHost(KeepsOwnWeights, WebUIPage):
 
     def fail(self, p: Job, error: LayerDiffuseError) -> None:
         # what a hook raises is logged and forgotten; what `init` raises ends the job and is shown
-        def init(*args: Any, **kwargs: Any) -> None:
-            p.__dict__.pop("init", None)
+        def refuse(original: Callable[..., None], *args: Any) -> None:
             raise error
 
-        p.init = init
+        job_methods.around_next(p, "init", refuse)
 
     def say(self, p: Job, text: str) -> None:
         p.comment(text)
@@ -131,6 +130,13 @@ class WebuiHost(KeepsOwnWeights, WebUIPage):
 
     def interrupted(self) -> bool:
         return bool(shared.state.interrupted)
+
+    def broken_off(self) -> bool:
+        return bool(shared.state.interrupted or shared.state.skipped)
+
+    def evaluated(self, sampler: Any) -> bool:
+        denoiser = getattr(sampler, "model_wrap_cfg", None)
+        return getattr(denoiser, "step", None) != 0
 
     @contextmanager
     def option(self, name: str, value: Any) -> Iterator[None]:

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lib_layerdiffusion.errors import for_user
+from lib_layerdiffusion.errors import GenerationFailed, for_user
+from lib_layerdiffusion.hosts import job_methods
 from lib_layerdiffusion.hosts.base import EncodePixels, Host, Job
 from lib_layerdiffusion.job.generation import Generation
 from lib_layerdiffusion.pictures.arithmetic import blend
@@ -30,10 +31,9 @@ class InitPictures:
         self._generation = generation
         self._p = p
         self._pictures: list[Image.Image] = []
-        original = p.init
+        self._encoded: dict[int, Tensor] = {}
 
-        def init(*args: Any, **kwargs: Any) -> Any:
-            p.__dict__.pop("init", None)
+        def init(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             given = p.init_images
             # not in a hook: a picture that cannot be read ends the job by itself
             self._pictures = [to_rgba(picture) for picture in given]
@@ -41,11 +41,21 @@ class InitPictures:
             try:
                 # the quick encoder is no VAE and takes no offset
                 with host.option("sd_vae_encode_method", "Full"), host.encode_with(p, self._encoder()):
-                    return original(*args, **kwargs)
+                    result = original(*args, **kwargs)
             finally:
                 p.init_images = given
+            self._check_encoded()
+            return result
 
-        p.init = init
+        job_methods.around_next(p, "init", init)
+
+    def _check_encoded(self) -> None:
+        """Raise GenerationFailed where the host encoded a picture without its transparency."""
+        if len(self._encoded) < len(self._pictures):
+            raise GenerationFailed(
+                "Another extension changed the VAE, or ran a job of its own, while the init picture was read; "
+                "its transparency was lost. Switch the other extensions off one by one to find it."
+            )
 
     def _number(self, position: int) -> int:
         """Which picture belongs to a position in the batch: one picture serves all."""
@@ -55,7 +65,7 @@ class InitPictures:
         """Hosts encode one picture after the other, a single one once per picture of the batch."""
         expected = len(self._pictures) if len(self._pictures) > 1 else self._p.batch_size
         count = itertools.count()
-        latents: dict[int, Tensor] = {}
+        latents = self._encoded
 
         def encode_one(position: int, pixels: Tensor) -> Tensor:
             number = self._number(position)
