@@ -183,8 +183,12 @@ class Host(Watch, Protocol):
 
     def encode_with(
         self, p: Job, encode: Callable[[EncodePixels, Tensor], Tensor]
-    ) -> AbstractContextManager[None]:
-        """Within the block, VAE encodes of `p` go through `encode(original, pixels)` -> VAE-space latent."""
+    ) -> AbstractContextManager[Callable[[], bool]]:
+        """Within the block, VAE encodes of `p` go through `encode(original, pixels)` -> VAE-space latent.
+
+        The block gets a function that is False once somebody else has put another VAE in its place, as every
+        job does that another script runs meanwhile.
+        """
         ...
 
     # --- pictures

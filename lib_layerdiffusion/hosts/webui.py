@@ -271,7 +271,9 @@ class WebuiHost(KeepsOwnWeights, WebUIPage):
         return self.scaling(p).process_out(latent)
 
     @contextmanager
-    def encode_with(self, p: Job, encode: Callable[[EncodePixels, Tensor], Tensor]) -> Iterator[None]:
+    def encode_with(
+        self, p: Job, encode: Callable[[EncodePixels, Tensor], Tensor]
+    ) -> Iterator[Callable[[], bool]]:
         model = p.sd_model
         before = model.forge_objects
         # before the first sampling, forge_objects still is what the last job left there; a VAE's own `clone`
@@ -282,7 +284,7 @@ class WebuiHost(KeepsOwnWeights, WebUIPage):
         model.forge_objects = before.shallow_copy()
         model.forge_objects.vae = vae
         try:
-            yield
+            yield lambda: model.forge_objects.vae is vae
         finally:
             model.forge_objects = before
 

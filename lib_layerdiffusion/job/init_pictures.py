@@ -22,6 +22,11 @@ from lib_layerdiffusion.transparency.latents import add_offset
 LATENT_UPSCALE = 3
 """The host's resize mode that leaves init images at their own size."""
 
+TAKEN_AWAY = (
+    "Another extension changed the VAE, or ran a job of its own, while the init picture was encoded, and so its "
+    "transparency was lost. Switch others off one by one to find it."
+)
+
 
 class InitPictures:
     """Wraps the next `p.init`: it sees the pictures on grey, and its VAE encodes get their latent offsets."""
@@ -31,7 +36,6 @@ class InitPictures:
         self._generation = generation
         self._p = p
         self._pictures: list[Image.Image] = []
-        self._encoded: dict[int, Tensor] = {}
 
         def init(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             given = p.init_images
@@ -40,22 +44,18 @@ class InitPictures:
             p.init_images = [flatten(picture) for picture in self._pictures]
             try:
                 # the quick encoder is no VAE and takes no offset
-                with host.option("sd_vae_encode_method", "Full"), host.encode_with(p, self._encoder()):
+                with (
+                    host.option("sd_vae_encode_method", "Full"),
+                    host.encode_with(p, self._encoder()) as is_in_place,
+                ):
                     result = original(*args, **kwargs)
+                    if not is_in_place():
+                        raise GenerationFailed(TAKEN_AWAY)
             finally:
                 p.init_images = given
-            self._check_encoded()
             return result
 
         job_methods.around_next(p, "init", init)
-
-    def _check_encoded(self) -> None:
-        """Raise GenerationFailed where the host encoded a picture without its transparency."""
-        if len(self._encoded) < len(self._pictures):
-            raise GenerationFailed(
-                "Another extension changed the VAE, or ran a job of its own, while the init picture was read; "
-                "its transparency was lost. Switch the other extensions off one by one to find it."
-            )
 
     def _number(self, position: int) -> int:
         """Which picture belongs to a position in the batch: one picture serves all."""
@@ -65,7 +65,7 @@ class InitPictures:
         """Hosts encode one picture after the other, a single one once per picture of the batch."""
         expected = len(self._pictures) if len(self._pictures) > 1 else self._p.batch_size
         count = itertools.count()
-        latents = self._encoded
+        latents: dict[int, Tensor] = {}
 
         def encode_one(position: int, pixels: Tensor) -> Tensor:
             number = self._number(position)

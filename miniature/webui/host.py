@@ -153,13 +153,15 @@ class MiniatureHost:
         return p.webui.base.vae.process_out(latent)
 
     @contextmanager
-    def encode_with(self, p: Processing, encode: Callable[[EncodePixels, Tensor], Tensor]) -> Iterator[None]:
+    def encode_with(
+        self, p: Processing, encode: Callable[[EncodePixels, Tensor], Tensor]
+    ) -> Iterator[Callable[[], bool]]:
         original = p.webui.encode
-        p.webui.encode = lambda pixels: encode(original, pixels)  # type: ignore[method-assign]
+        ours = p.webui.encode = lambda pixels: encode(original, pixels)  # type: ignore[method-assign]
         try:
-            yield
+            yield lambda: vars(p.webui).get("encode") is ours
         finally:
-            del p.webui.encode
+            vars(p.webui).pop("encode", None)
 
     # --- pictures
     def resize_init_image(self, mode: int, image: Image.Image, width: int, height: int) -> Image.Image:

@@ -115,8 +115,11 @@ class Processing:
     def run_hook(self, name: str, *args: Any, **kwargs: Any) -> None:
         """Call a hook of every script; what it raises is logged and forgotten, as hosts do."""
         for script in self.scripts:
+            hook = getattr(script, name, None)
+            if hook is None:
+                continue
             try:
-                getattr(script, name)(self, *args, *self.script_args, **kwargs)
+                hook(self, *args, *self.script_args, **kwargs)
             except Exception:
                 logger.exception("error running %s", name)
 
@@ -152,6 +155,7 @@ class Processing:
                 mask = self.mask_for_overlay = resize_image(self.resize_mode, mask, self.width, self.height)
             small = np.asarray(mask.resize((self.width // 8, self.height // 8)), np.float32) / 255
             self.latent_mask = torch.from_numpy(small.round())
+        self.run_hook("before_process_init_images")
         self.overlay_images = []
         encoded = []
         for given in self.init_images:
@@ -217,6 +221,8 @@ class WebUI:
             state.skipped = False
             if state.interrupted or state.stopping_generation:
                 break
+            # like hosts, from the objects as loaded, whatever stands in their place
+            vars(self).pop("encode", None)
             p.begin_batch(iteration)
             latents = self._sample(p)
             decoded = getattr(latents, "already_decoded", False)
