@@ -25,22 +25,19 @@ from lib_layerdiffusion.hosts.capabilities import Capabilities
 from lib_layerdiffusion.hosts.forge_sampling import AwaitedCalls, StepModifier
 from lib_layerdiffusion.hosts.own_weights import KeepsOwnWeights
 from lib_layerdiffusion.hosts.webui_page import WebUIPage
+from lib_layerdiffusion.hosts.webui_state import WebUIState
 
 MARK = "layerdiffuse"
 CALLS = "layerdiffuse_calls"
-BAR = ("job_count", "job_no", "sampling_steps", "sampling_step")
 
 
-class WebuiHost(KeepsOwnWeights, WebUIPage):
+class WebuiHost(KeepsOwnWeights, WebUIPage, WebUIState):
     """The part of `hosts.base.Host` that every kind of Forge shares."""
 
     name: str
     capabilities: Capabilities
     lists_in_infotext = True
     api_answers_extra_images = True
-
-    def __init__(self) -> None:
-        self._bar_before: dict[str, Any] = {}
 
     # --- what an adapter fills in
     memory: Any
@@ -114,25 +111,6 @@ class WebuiHost(KeepsOwnWeights, WebUIPage):
 
     def say(self, p: Job, text: str) -> None:
         p.comment(text)
-
-    def report(self, text: str, fraction: float | None) -> None:
-        state = shared.state
-        state.textinfo = text or None
-        if fraction is not None:
-            # the page's bar shows steps of jobs
-            self._bar_before = self._bar_before or {name: getattr(state, name) for name in BAR}
-            for name, value in zip(BAR, (1, 0, 1000, round(1000 * fraction)), strict=True):
-                setattr(state, name, value)
-        elif self._bar_before:
-            for name, value in self._bar_before.items():
-                setattr(state, name, value)
-            self._bar_before = {}
-
-    def interrupted(self) -> bool:
-        return bool(shared.state.interrupted)
-
-    def broken_off(self) -> bool:
-        return bool(shared.state.interrupted or shared.state.skipped)
 
     def evaluated(self, sampler: Any) -> bool:
         denoiser = getattr(sampler, "model_wrap_cfg", None)

@@ -23,8 +23,8 @@ LATENT_UPSCALE = 3
 """The host's resize mode that leaves init images at their own size."""
 
 TAKEN_AWAY = (
-    "Another extension changed the VAE, or ran a job of its own, while the init picture was encoded, and so its "
-    "transparency was lost. Switch others off one by one to find it."
+    "Another extension changed the VAE, or ran a job of its own, while the init picture was encoded, and so "
+    "its transparency was lost. Switch others off one by one to find it."
 )
 
 

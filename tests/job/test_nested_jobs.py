@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from lib_layerdiffusion.errors import BadSetting, GenerationFailed, LayerDiffuseError
+from miniature.webui.host import MiniatureHost
 from miniature.webui.processing import Processed, Processing, WebUI
 from tests.helpers.jobs import DECODING, arguments, picture, request
 from tests.helpers.scripts import OtherScript
@@ -41,6 +42,11 @@ class Nested(OtherScript):
 def deep(p: Processing) -> Processing:
     """A deep copy that shares the WebUI, as hosts' copies share the loaded model."""
     return copy.deepcopy(p, {id(p.webui): p.webui, id(p.scripts): p.scripts})
+
+
+@pytest.fixture(autouse=True)
+def fast(host: MiniatureHost) -> None:
+    host.settings["layerdiffuse_decode_passes"] = 1
 
 
 @pytest.fixture
