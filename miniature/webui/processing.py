@@ -60,8 +60,9 @@ class Processing:
 
     webui: WebUI
     prompt: str | list[str] = ""
-    negative_prompt: str = ""
-    seed: int = 1
+    negative_prompt: str | list[str] = ""
+    hr_prompt: str | list[str] = ""
+    seed: int | list[int] = 1
     steps: int = 4
     width: int = 128
     height: int = 128
@@ -93,24 +94,38 @@ class Processing:
     do_not_save_samples: bool = False
     do_not_save_grid: bool = False
     all_prompts: list[str] = field(default_factory=list)
+    all_negative_prompts: list[str] = field(default_factory=list)
+    all_hr_prompts: list[str] = field(default_factory=list)
     all_seeds: list[int] = field(default_factory=list)
+    all_subseeds: list[int] = field(default_factory=list)
     prompts: list[str] = field(default_factory=list)
+    negative_prompts: list[str] = field(default_factory=list)
+    hr_prompts: list[str] = field(default_factory=list)
     seeds: list[int] = field(default_factory=list)
     subseeds: list[int] = field(default_factory=list)
 
     def expand(self) -> None:
-        """One prompt per picture of the job."""
-        one = self.prompt if isinstance(self.prompt, list) else [self.prompt] * self.batch_size * self.n_iter
-        self.all_prompts = list(one)
-        self.all_seeds = [self.seed + number for number in range(len(one))]
+        """One prompt of each kind and one seed per picture of the job."""
+        count = self.batch_size * self.n_iter
+        self.all_prompts = self._each(self.prompt, count)
+        count = len(self.all_prompts)
+        self.all_negative_prompts = self._each(self.negative_prompt, count)
+        self.all_hr_prompts = self._each(self.hr_prompt or self.prompt, count)
+        first = self.seed
+        self.all_seeds = first if isinstance(first, list) else [first + n for n in range(count)]
+        self.all_subseeds = list(self.all_seeds)
+
+    @staticmethod
+    def _each(text: str | list[str], count: int) -> list[str]:
+        return list(text) if isinstance(text, list) else [text] * count
 
     def begin_batch(self, iteration: int) -> None:
         """Prompts and seeds of one batch; every picture has a seed of its own."""
-        first = iteration * self.batch_size
+        part = slice(iteration * self.batch_size, (iteration + 1) * self.batch_size)
         self.iteration = iteration
-        self.prompts = self.all_prompts[first : first + self.batch_size]
-        self.seeds = self.all_seeds[first : first + self.batch_size]
-        self.subseeds = list(self.seeds)
+        self.prompts, self.negative_prompts = self.all_prompts[part], self.all_negative_prompts[part]
+        self.hr_prompts = self.all_hr_prompts[part]
+        self.seeds, self.subseeds = self.all_seeds[part], self.all_subseeds[part]
 
     def run_hook(self, name: str, *args: Any, **kwargs: Any) -> None:
         """Call a hook of every script; what it raises is logged and forgotten, as hosts do."""
@@ -139,7 +154,7 @@ class Processing:
             ]
         )
 
-    def init(self, all_prompts: list[str], all_seeds: list[int]) -> None:
+    def init(self, all_prompts: list[str], all_seeds: list[int], all_subseeds: list[int]) -> None:
         """Encode the init images, at the geometry that resize mode and mask ask for."""
         if not self.init_images:
             return
@@ -214,7 +229,7 @@ class WebUI:
         p.run_hook("before_process")
         p.expand()
         p.run_hook("process")
-        p.init(p.all_prompts, p.all_seeds)
+        p.init(p.all_prompts, p.all_seeds, p.all_subseeds)
         finished: list[Any] = []
         infotexts: list[str] = []
         for iteration in range(p.n_iter):
@@ -224,6 +239,8 @@ class WebUI:
             # like hosts, from the objects as loaded, whatever stands in their place
             vars(self).pop("encode", None)
             p.begin_batch(iteration)
+            if not p.prompts:
+                break
             latents = self._sample(p)
             decoded = getattr(latents, "already_decoded", False)
             p.run_hook("post_sample", SimpleNamespace(samples=latents))

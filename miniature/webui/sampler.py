@@ -23,10 +23,10 @@ class Sampler:
         self.last_latent: Tensor | None = None
 
     def sample_img2img(self, p: Processing, start: Tensor, sigmas: Tensor) -> Tensor:
-        webui, schedule, count = self.webui, self.webui.schedule, len(start)
+        webui, schedule = self.webui, self.webui.schedule
         # like Forge, without the negative prompt where its part is 0, and else with it first
         chunks = [0] if p.cfg_scale == 1 else [1, 0]
-        prompts = [p.prompts, [p.negative_prompt] * count]
+        prompts = [p.hr_prompts if p.is_hr_pass else p.prompts, p.negative_prompts]
         context, vector = webui.base.text([text for chunk in chunks for text in prompts[chunk]])
 
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
