@@ -155,6 +155,9 @@ class MiniatureHost:
             del p.webui.encode
 
     # --- pictures
+    def tiles(self, p: Processing) -> bool:
+        return p.tiling
+
     def resize_init_image(self, mode: int, image: Image.Image, width: int, height: int) -> Image.Image:
         return resize_image(mode, image, width, height)
 

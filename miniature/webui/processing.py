@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, ImageChops
-from torch import Tensor
+from torch import Tensor, nn
 
 from miniature.nets.random_weights import BaseModel
 from miniature.nets.sampling import sample_euler_ancestral
@@ -81,6 +81,7 @@ class Processing:
     resize_mode: int = 0
     image_mask: Image.Image | None = None
     inpaint_full_res: bool = False
+    tiling: bool = False
     scripts: Sequence[Any] = ()
     script_args: Sequence[Any] = ()
     extra_generation_params: dict[str, Any] = field(default_factory=dict)
@@ -191,6 +192,7 @@ class WebUI:
     @torch.inference_mode()
     def process_images(self, p: Processing) -> Processed:
         p.run_hook("before_process")
+        self._tile(p.tiling)
         p.expand()
         p.run_hook("process")
         p.init()
@@ -214,6 +216,13 @@ class WebUI:
         processed = Processed(images, infotexts, p.extra_result_images)
         p.run_hook("postprocess", processed)
         return processed
+
+    def _tile(self, tiling: bool) -> None:
+        """Have every convolution see the opposite border beyond a border, as hosts do, or zeros."""
+        for network in (self.base.unet, self.base.vae):
+            for layer in network.modules():
+                if isinstance(layer, nn.Conv2d):
+                    layer.padding_mode = "circular" if tiling else "zeros"
 
     def _finish(self, p: Processing, image: Image.Image) -> Any:
         pp = SimpleNamespace(image=image, index=p.batch_index + p.iteration * p.batch_size)
