@@ -240,7 +240,8 @@ class WebuiHost(KeepsOwnWeights, WebUIPage):
 
     def is_plain_prompt(self, p: Job, text: str) -> bool:
         (schedule,) = prompt_parser.get_learned_conditioning_prompt_schedules([text], p.steps)
-        return len(schedule) == 1 and prompt_parser.re_AND.search(text) is None
+        # editing that begins after the last step leaves one entry too, of another text
+        return [part for _, part in schedule] == [text] and prompt_parser.re_AND.search(text) is None
 
     # --- VAE
     def posterior(self, p: Job, pixels: Tensor) -> Posterior:
@@ -281,6 +282,10 @@ class WebuiHost(KeepsOwnWeights, WebUIPage):
             model.forge_objects = before
 
     # --- pictures
+    def tiles(self, p: Job) -> bool:
+        # Forge (main) shows the switch, and does nothing with it; Forge Neo has none
+        return False
+
     def resize_init_image(self, mode: int, image: Image.Image, width: int, height: int) -> Image.Image:
         return images.resize_image(mode, image, width, height, force_RGBA=True)
 

@@ -56,11 +56,11 @@ class MiniatureHost:
         return BaseModel(self.family, self.title or f"the miniature ({self.family})", self.inpainting)
 
     def fail(self, p: Processing, error: LayerDiffuseError) -> None:
-        def init() -> None:
+        def init(*args: Any) -> None:
             p.__dict__.pop("init", None)
             raise error
 
-        p.init = init  # type: ignore[method-assign]
+        p.init = init  # type: ignore[method-assign, assignment]
 
     def say(self, p: Processing, text: str) -> None:
         p.comments.append(text)
@@ -155,6 +155,9 @@ class MiniatureHost:
             del p.webui.encode
 
     # --- pictures
+    def tiles(self, p: Processing) -> bool:
+        return p.tiling
+
     def resize_init_image(self, mode: int, image: Image.Image, width: int, height: int) -> Image.Image:
         return resize_image(mode, image, width, height)
 
