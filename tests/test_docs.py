@@ -178,18 +178,14 @@ def test_names_of_code_in_the_architecture_exist() -> None:
 
 
 def test_documents_that_the_code_names_exist() -> None:
-    sources = [
-        ROOT / "dev.py",
-        *(
-            p
-            for f in ("lib_layerdiffusion", "scripts", "miniature", "benchmarks", "tests")
-            for p in (ROOT / f).rglob("*.py")
-        ),
-    ]
+    folders = (PACKAGE, *(ROOT / name for name in ("scripts", "miniature", "benchmarks", "tests")))
+    sources = [ROOT / "dev.py", *(path for folder in folders for path in folder.rglob("*.py"))]
     named = {
-        (path.name, name)
+        name
         for path in sources
         for name in re.findall(r"(?<![\w/.*])((?:[a-z_]+/)*[\w-]+\.md)\b", path.read_text("utf-8"))
     }
     assert len(named) > 5
-    assert [(where, name) for where, name in named if not (ROOT / name).exists()] == []
+    assert {
+        name for name in named if not any((place / name).exists() for place in (ROOT, ROOT / "docs"))
+    } == set()
