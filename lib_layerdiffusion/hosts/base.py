@@ -192,6 +192,10 @@ class Host(Watch, Protocol):
         ...
 
     # --- pictures
+    def tiles(self, p: Job) -> bool:
+        """True for a job whose pictures go on at their opposite border ("Tiling")."""
+        ...
+
     def resize_init_image(self, mode: int, image: Image.Image, width: int, height: int) -> Image.Image:
         """Resize an RGBA init image as the host does: 0 stretch, 1 crop, 2 fill. Keeps alpha."""
         ...

@@ -268,6 +268,10 @@ class WebuiHost(KeepsOwnWeights, WebUIPage, WebUIState):
             model.forge_objects = before
 
     # --- pictures
+    def tiles(self, p: Job) -> bool:
+        # Forge (main) shows the switch, and does nothing with it; Forge Neo has none
+        return False
+
     def resize_init_image(self, mode: int, image: Image.Image, width: int, height: int) -> Image.Image:
         return images.resize_image(mode, image, width, height, force_RGBA=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from lib_layerdiffusion.pictures.arithmetic import (
 )
 from lib_layerdiffusion.request.options import Options
 from lib_layerdiffusion.request.settings import Settings
+from lib_layerdiffusion.transparency import tiling
 from lib_layerdiffusion.transparency.codec import Codec
 from lib_layerdiffusion.transparency.voting import Votes
 
@@ -218,7 +220,13 @@ class Generation:
 
     def offset(self, rgba: Uint8Image) -> Tensor:
         """Return the latent offset of RGBA uint8 [H, W, 4]: float32 [1, 4, ceil(H/8), ceil(W/8)]."""
+        if self._tiles(self._job):
+            return tiling.encode(self._codec.encode, rgba)
         return self._codec.encode(rgba)
+
+    def _tiles(self, p: Job) -> bool:
+        """True for pictures that go on at their opposite border; a part of a picture does not."""
+        return self.host.tiles(p) and getattr(p, "paste_to", None) is None
 
     def decode(
         self, p: Job, latent: Tensor, decoded: Uint8Image, finished: Uint8Image
@@ -228,8 +236,9 @@ class Generation:
         latent [4, h, w] in sampler space, `decoded` what the VAE made of it, `finished` the same after other
         extensions worked on it, RGB uint8 [H, W, 3]. They have no part in the transparency.
         """
-        votes = Votes.of(self.options.decode_passes)
-        rgba = self._codec.decode(self.host.to_vae(p, latent[None])[0], decoded, votes)
+        run = partial(self._codec.decode, votes=Votes.of(self.options.decode_passes))
+        latent = self.host.to_vae(p, latent[None])[0]
+        rgba = tiling.decode(run, latent, decoded) if self._tiles(p) else run(latent, decoded)
         result = to_uint8(rgba)
         edited = carry_edit(result, decoded, finished)
         if edited is result:

@@ -164,6 +164,9 @@ class MiniatureHost:
             vars(p.webui).pop("encode", None)
 
     # --- pictures
+    def tiles(self, p: Processing) -> bool:
+        return p.tiling
+
     def resize_init_image(self, mode: int, image: Image.Image, width: int, height: int) -> Image.Image:
         return resize_image(mode, image, width, height)
 

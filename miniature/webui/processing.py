@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, ImageChops
-from torch import Tensor
+from torch import Tensor, nn
 
 from miniature.nets.random_weights import BaseModel
 from miniature.nets.schedule import NoiseSchedule
@@ -76,6 +76,7 @@ class Processing:
     resize_mode: int = 0
     image_mask: Image.Image | None = None
     inpaint_full_res: bool = False
+    tiling: bool = False
     scripts: Sequence[Any] = ()
     script_args: Sequence[Any] = ()
     extra_generation_params: dict[str, Any] = field(default_factory=dict)
@@ -227,6 +228,7 @@ class WebUI:
     @torch.inference_mode()
     def process_images(self, p: Processing) -> Processed:
         p.run_hook("before_process")
+        self._tile(p.tiling)
         p.expand()
         p.run_hook("process")
         p.init(p.all_prompts, p.all_seeds, p.all_subseeds)
@@ -277,6 +279,13 @@ class WebUI:
             images.save_image(grid, self.outputs, "grid-", info=infotexts[0])
         return 1
 
+    def _tile(self, tiling: bool) -> None:
+        """Have every convolution see the opposite border beyond a border, as hosts do, or zeros."""
+        for network in (self.base.unet, self.base.vae):
+            for layer in network.modules():
+                if isinstance(layer, nn.Conv2d):
+                    layer.padding_mode = "circular" if tiling else "zeros"
+
     def _finish(self, p: Processing, image: Image.Image) -> Any:
         pp = SimpleNamespace(image=image, index=p.batch_index + p.iteration * p.batch_size)
         p.run_hook("postprocess_image", pp)
@@ -285,6 +294,7 @@ class WebUI:
             index=p.batch_index, mask_for_overlay=p.mask_for_overlay, overlay_image=overlay
         )
         p.run_hook("postprocess_maskoverlay", masks)
+        overlay = masks.overlay_image
         if overlay is not None:
             if p.paste_to is not None and p.inpaint_full_res:
                 left, top, width, height = p.paste_to
