@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,7 +51,8 @@ class Generation:
         self._signals: dict[tuple[int, int], dict[int, Tensor]] = {}
         self._shared: SharedAttention | None = None
         self._release: Callable[[], None] | None = None
-        self._unseen = False
+        self._unseen = self._taken = False
+        self._sampler: Any = None
         self._said: list[str] = []
         self._job: Job | None = None
 
@@ -109,6 +111,8 @@ class Generation:
         """
         host, settings = self.host, self.settings
         original = host.unet(p)
+        if not getattr(p, "is_hr_pass", False):
+            self._taken = False
         if host.is_ours(original) or settings.weight == 0 or settings.ending_step == 0:
             return
         # a highres pass may sample with another checkpoint than the first
@@ -124,7 +128,7 @@ class Generation:
         else:
             self._share_attention(p, unet, height, width)
         self._release = host.condition(p, unet, original, concat, settings.ending_step, self._seen)
-        self._unseen = True
+        self._unseen, self._sampler = True, p.sampler
         host.mark(unet)
         host.install(p, unet)
         logger.info("%s: patched, weight %g", self.method.label, settings.weight)
@@ -141,12 +145,18 @@ class Generation:
     def _seen(self) -> None:
         self._unseen = False
 
+    def end_pass(self) -> None:
+        """Say that a sampling pass is over."""
+        # one that ended before its first step had no use for any model
+        self._taken = self._taken or (self._unseen and self.host.evaluated(self._sampler))
+        self._unseen, self._sampler = False, None
+
     def check_sampled(self, latent: Tensor | None) -> None:
-        """Raise GenerationFailed if the last sampling did without the UNet that was prepared for it.
+        """Raise GenerationFailed if a pass of this batch did without the UNet that was prepared for it.
 
         Also if its latent [4, h, w], None where there is none, holds NaN or infinity.
         """
-        if self._unseen and not self.host.interrupted():
+        if self._taken:
             raise GenerationFailed(
                 "Another extension put its own model in the place of the one that LayerDiffuse had prepared. "
                 "Switch extensions that change the model off one by one to find it."
