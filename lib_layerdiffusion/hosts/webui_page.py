@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from lib_layerdiffusion.files import checkpoints
 from lib_layerdiffusion.hosts.base import BaseModel
+from lib_layerdiffusion.hosts.wrapping import wrap
 from lib_layerdiffusion.request.options import OPTIONS, SECTION, Option, Options
 from lib_layerdiffusion.request.settings import NAMES
 from lib_layerdiffusion.request.spellings import sent
@@ -61,16 +61,15 @@ class WebUIPage:
             accept_named_arguments(api.Api)
 
 
-def accept_named_arguments(api: Any) -> None:
+def accept_named_arguments(owner: Any) -> None:
     """Wrap the method of a host's class `Api` that takes a request's arguments by their number.
 
-    It would send what is no list to nobody, or end the request with a message of Python's.
+    It would lose what is no list, or end the request with a message of Python's.
     """
-    if hasattr(api.init_script_args, API_NAME):
-        return
-    original = api.init_script_args
+    wrap(owner, "init_script_args", _with_every_form)
 
-    @functools.wraps(original)
+
+def _with_every_form(original: Callable[..., Any]) -> Callable[..., Any]:
     def init_script_args(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
         scripts = request.alwayson_scripts or {}
         for script in scripts:
@@ -78,8 +77,7 @@ def accept_named_arguments(api: Any) -> None:
                 scripts[script] = sent(scripts[script], NAMES)
         return original(self, request, *args, **kwargs)
 
-    setattr(init_script_args, API_NAME, True)
-    api.init_script_args = init_script_args
+    return init_script_args
 
 
 def _option_info(option: Option) -> Any:

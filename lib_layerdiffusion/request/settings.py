@@ -66,7 +66,7 @@ class Settings:
         `changed` takes the place of some, by name. Where disabled nothing else is looked at. Raises
         BadSetting and BadPicture.
         """
-        values = {**dict(ARGUMENTS), **_by_name(args), **(changed or {})}
+        values = _values(args, changed)
         if not _truth(values, "enabled"):
             return cls()
         _truth(values, "output_origin")
@@ -98,6 +98,16 @@ class Settings:
             )
 
 
+def enabled_method(args: Sequence[Any], changed: Mapping[str, Any] | None = None) -> Method | None:
+    """Return the method of what `Settings.from_args` reads, None where disabled, without reading pictures."""
+    values = _values(args, changed)
+    return _method(values["method"]) if _truth(values, "enabled") else None
+
+
+def _values(args: Sequence[Any], changed: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {**dict(ARGUMENTS), **_by_name(args), **(changed or {})}
+
+
 def _by_name(args: Sequence[Any]) -> dict[str, Any]:
     if not args or not isinstance(args[0], Mapping):
         return spellings.listed(args, NAMES)
@@ -110,12 +120,10 @@ def _refuse(name: str, value: Any, wanted: str) -> BadSetting:
 
 
 def _truth(values: Mapping[str, Any], name: str) -> bool:
-    value = values[name]
-    if value is None or isinstance(value, bool | int | float):
-        return bool(value)
-    if isinstance(value, str) and value.strip().lower() in spellings.TRUTH:
-        return spellings.TRUTH[value.strip().lower()]
-    raise _refuse(name, value, "true or false")
+    told = spellings.truth(values[name])
+    if told is None:
+        raise _refuse(name, values[name], "true or false")
+    return told
 
 
 def _method(value: Any) -> Method:

@@ -9,12 +9,10 @@ from typing import Any
 
 from lib_layerdiffusion.errors import BadSetting
 
-TRUTH: dict[str, bool] = {
+_WORDS: dict[str, bool] = {
     **dict.fromkeys(("true", "1", "yes", "on"), True),
     **dict.fromkeys(("false", "0", "no", "off", "", "none"), False),
 }
-"""Words that mean yes or no."""
-
 _LAYERS = {"fg": ("foreground",), "bg": ("background",), "blend": ("blending", "blended")}
 ALIASES: dict[str, str] = {
     "stop_at": "ending_step",
@@ -46,11 +44,18 @@ SHOWN = 80
 """Characters of a value that a message repeats; it may be a whole picture file."""
 
 
+def truth(value: Any) -> bool | None:
+    """Return what a value says where yes or no is asked, None where it says neither."""
+    if value is None or isinstance(value, bool | int | float):
+        return bool(value)
+    return _WORDS.get(value.strip().lower()) if isinstance(value, str) else None
+
+
 def shown(value: Any) -> str:
     """Return a value as messages show it."""
     if value is not None and not isinstance(value, str | int | float):
         return type(value).__name__
-    text = str(value)
+    text = " ".join(str(value).split())
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
 
 
@@ -72,8 +77,9 @@ def listed(args: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
     """Return the values of a list by the names of the arguments. Raises BadSetting where it was shifted."""
     values = dict(zip(names, args, strict=False))
     for number, (name, value) in enumerate(values.items(), 1):
-        yes_or_no = name in ("enabled", "output_origin")
-        if yes_or_no and isinstance(value, str) and value.strip().lower() not in TRUTH:
+        if name == "enabled" and truth(value) is False:
+            break
+        if name in ("enabled", "output_origin") and isinstance(value, str) and truth(value) is None:
             raise BadSetting(
                 f'Value {number} of the list for LayerDiffuse is "{shown(value)}"; there belongs {name}, '
                 f"which is true or false. The values are, in this order: {', '.join(names)}."

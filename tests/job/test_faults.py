@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from lib_layerdiffusion import networks
 from lib_layerdiffusion.errors import DownloadFailed, GenerationFailed, Interrupted, LayerDiffuseError
 from lib_layerdiffusion.files import download, layer_patch, store
 from lib_layerdiffusion.job import generation, hooks
@@ -69,7 +69,7 @@ class Bench:
         torch.manual_seed(0)
         batch = self.method.frames if args is None else 1
         p = request(webui, script, args, batch_size=batch, **self.fields)
-        return [image.tobytes() for image in webui.process_images(p).images]
+        return [image.tobytes() for image in webui.answer(p).images]
 
     def job(self, **changes: Any) -> list[bytes]:
         return self.run(self.webui, self.script, arguments(self.method, **changes))
@@ -119,7 +119,7 @@ ANY, DECODING, PATCHING = (
 PLACES = {
     "check": ((layer_patch, "check"), "preparing", PATCHING),
     "infotext": ((hooks.infotext, "write"), "preparing", ANY),
-    "read": ((store, "read"), "preparing", PATCHING),
+    "read": ((networks, "TensorFile"), "preparing", PATCHING),
     "parse": ((layer_patch, "parse"), "preparing", PATCHING),
     "patch": ((MiniatureHost, "patch_weights"), "patching the model", PATCHING),
     "condition": ((MiniatureHost, "condition"), "patching the model", ANY),
@@ -200,7 +200,7 @@ def test_a_fault_at_the_second_picture_of_a_batch(
     break_down(monkeypatch, (ways, "decode_rgba"), FAULTS["fault"], 2)
     p = request(bench.webui, bench.script, arguments(bench.method), batch_size=3)
     with pytest.raises(GenerationFailed):
-        bench.webui.process_images(p)
+        bench.webui.answer(p)
     monkeypatch.undo()
     bench.check_nothing_is_left()
 
@@ -230,25 +230,5 @@ def test_interrupt_while_preparing(bench: Bench, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(Interrupted) as caught:
         bench.job()
     assert caught.value.status_code == 409
-    monkeypatch.undo()
-    bench.check_nothing_is_left()
-
-
-def test_a_sampling_that_stops_early_is_delivered(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Interrupt and Skip end the sampling with the latents as they are."""
-
-    def one_step(
-        denoise: Callable[..., torch.Tensor], x: torch.Tensor, sigmas: torch.Tensor, noise: Any
-    ) -> torch.Tensor:
-        return denoise(x, sigmas[0].expand(len(x)))
-
-    monkeypatch.setattr("miniature.webui.processing.sample_euler_ancestral", one_step)
-    bench.host.interrupt = True
-    p = request(bench.webui, bench.script, arguments(bench.method), **bench.fields)
-    images = bench.webui.process_images(p).images
-    assert len(images) == bench.method.frames
-    assert images[0].mode == ("RGBA" if bench.method.decodes_alpha else "RGB")
-    assert np.asarray(images[0]).std() > 0
-    bench.host.interrupt = False
     monkeypatch.undo()
     bench.check_nothing_is_left()

@@ -143,6 +143,11 @@ def test_eleven_values_leave_the_last_at_its_default() -> None:
     assert sorted(settings.prompts.values()) == ["a beach", "a cup"]
 
 
+def test_a_list_that_begins_with_no_is_not_looked_at() -> None:
+    for no in (False, None, 0, "off"):
+        assert Settings.from_args([no, 4, "x", None, None, None, None, None, "a cup"]) == Settings()
+
+
 def test_every_label_of_page_and_plot_is_accepted(script: Any) -> None:
     gradio = pytest.importorskip("gradio")
     from lib_layerdiffusion.request.xyz_axes import AXES
