@@ -94,6 +94,15 @@ class Settings:
             )
 
 
+def page_name(args: Sequence[Any]) -> str:
+    """Return the name of the page that these script arguments come from, "" where they come from none.
+
+    A page sends it behind those that are settings.
+    """
+    name = args[len(ARGUMENTS)] if len(args) > len(ARGUMENTS) else ""
+    return name if isinstance(name, str) else ""
+
+
 def _by_name(args: Sequence[Any]) -> dict[str, Any]:
     names = [name for name, _ in ARGUMENTS]
     if not args or not isinstance(args[0], Mapping):
