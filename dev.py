@@ -183,7 +183,7 @@ def write_tables() -> int:
 def check_hub_2() -> bool:
     """Run the tests of downloads over the version that talks to the hub in another way."""
     setup(HUB_2)
-    return run_tool(["pytest", "tests/files/test_download.py", "tests/test_command.py"], HUB_2) == 0
+    return run_tool(["pytest", "tests/files", "tests/test_command.py"], HUB_2) == 0
 
 
 def main(arguments: list[str]) -> int:

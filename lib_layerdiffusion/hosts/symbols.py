@@ -41,8 +41,8 @@ FILES = {
 OPTIONAL = ("modules.stealth_infotext", "modules.api.api")
 """Not every host has a stealth writer, nor is its web API always on."""
 
-CORE = ("hooks", "init_pictures", "scenes", "generation", "xyz_axes")
-"""Files outside this folder that are given processing objects."""
+CORE = ("job", "request")
+"""Wings that are given processing objects."""
 
 FOLDER = Path(__file__).parent
 
@@ -181,10 +181,11 @@ def table() -> str:
     lines += ["", "## Objects that hosts hand over", ""]
     lines += ["| object | attributes | used in |", "| --- | --- | --- |"]
     adapters = sorted({file for files in FILES.values() for file in files})
-    for file in [*(f"../{core}" for core in CORE), *adapters]:
+    core = [f"../{wing}/{path.stem}" for wing in CORE for path in sorted((FOLDER.parent / wing).glob("*.py"))]
+    for file in [*core, *adapters]:
         for kind, names in objects(file).items():
             cell = ", ".join(f"`{name}`" for name in names)
-            lines.append(f"| {kind} | {cell} | {Path(file).name}.py |")
+            lines.append(f"| {kind} | {cell} | {file.removeprefix('../')}.py |")
     return "\n".join(lines) + "\n"
 
 

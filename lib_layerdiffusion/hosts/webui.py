@@ -240,7 +240,8 @@ class WebuiHost(KeepsOwnWeights, WebUIPage):
 
     def is_plain_prompt(self, p: Job, text: str) -> bool:
         (schedule,) = prompt_parser.get_learned_conditioning_prompt_schedules([text], p.steps)
-        return len(schedule) == 1 and prompt_parser.re_AND.search(text) is None
+        # editing that begins after the last step leaves one entry too, of another text
+        return [part for _, part in schedule] == [text] and prompt_parser.re_AND.search(text) is None
 
     # --- VAE
     def posterior(self, p: Job, pixels: Tensor) -> Posterior:

@@ -12,6 +12,7 @@ from torch import Tensor
 from lib_layerdiffusion.errors import GenerationFailed, UnsupportedBaseModel, UnsupportedMethod, WrongWeights
 from lib_layerdiffusion.files import layer_patch
 from lib_layerdiffusion.hosts.base import Host, Job, Unet
+from lib_layerdiffusion.job import scene_prompts
 from lib_layerdiffusion.job.scene_attention import SharedAttention
 from lib_layerdiffusion.methods import Injection, Layer
 from lib_layerdiffusion.models.attention_sharing import UNIT_MODULES
@@ -60,7 +61,7 @@ class Generation:
         self._networks.use(self.options)
         self.settings.require_pictures()
         self._check_base_model(p)
-        self._check_prompts(p)
+        scene_prompts.check(self.host, p, self.settings)
         self._check_weights(p)
         if self.method.decodes_alpha:
             self._codec.load_decoder()
@@ -85,16 +86,6 @@ class Generation:
                 f'"{self.method.label}" cannot use the inpainting checkpoint {base.title}: both need the '
                 "extra input channels. Select an ordinary checkpoint."
             )
-
-    def _check_prompts(self, p: Job) -> None:
-        if not any(layer in self.settings.prompts for layer in self.method.prompts):
-            return
-        for prompt in p.all_prompts:
-            if not self.host.is_plain_prompt(p, prompt):
-                raise UnsupportedMethod(
-                    f'Additional prompts cannot be combined with prompt editing or AND in "{prompt}". '
-                    "Remove one of the two."
-                )
 
     def _check_weights(self, p: Job) -> None:
         if self.method.family.injection is Injection.ATTENTION_SHARING:
@@ -185,19 +176,11 @@ class Generation:
             picture = torch.from_numpy(self._condition_rgb(layer, height, width)).permute(2, 0, 1)[None]
         network = self._networks.sharing(self.method, self.host.unet_dtype(p))
         signals = self._signals.setdefault((height, width), {})
-        shared = SharedAttention(network, self.settings.weight, self._layer_prompts(p), picture, signals)
+        prompts = scene_prompts.conditions(self.host, p, self.settings)
+        shared = SharedAttention(network, self.settings.weight, prompts, picture, signals)
         self.host.keep_beside(unet, network, network.merged_values())
         self.host.around_calls(unet, UNIT_MODULES, shared.active)
         self._shared = shared
-
-    def _layer_prompts(self, p: Job) -> list[Tensor | None]:
-        """Conditions of the additional prompts, each before the prompt of its own scene; None without one."""
-        scenes = p.prompts[:: self.method.frames]
-        added = [self.settings.prompts.get(layer) for layer in self.method.prompts]
-        return [
-            self.host.encode_prompts(p, [f"{text}, {prompt}" for prompt in scenes]) if text else None
-            for text in added
-        ]
 
     def _condition_rgb(self, layer: Layer, height: int, width: int) -> FloatImage:
         """The condition picture of latents [height, width]: RGB [8 * height, 8 * width, 3] in [0, 1]."""

@@ -56,11 +56,11 @@ class MiniatureHost:
         return BaseModel(self.family, self.title or f"the miniature ({self.family})", self.inpainting)
 
     def fail(self, p: Processing, error: LayerDiffuseError) -> None:
-        def init() -> None:
+        def init(*args: Any) -> None:
             p.__dict__.pop("init", None)
             raise error
 
-        p.init = init  # type: ignore[method-assign]
+        p.init = init  # type: ignore[method-assign, assignment]
 
     def say(self, p: Processing, text: str) -> None:
         p.comments.append(text)

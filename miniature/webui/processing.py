@@ -66,8 +66,9 @@ class Processing:
 
     webui: WebUI
     prompt: str | list[str] = ""
-    negative_prompt: str = ""
-    seed: int = 1
+    negative_prompt: str | list[str] = ""
+    hr_prompt: str | list[str] = ""
+    seed: int | list[int] = 1
     steps: int = 4
     width: int = 128
     height: int = 128
@@ -97,22 +98,38 @@ class Processing:
     latent_mask: Tensor | None = None
     sampler: Any = None
     all_prompts: list[str] = field(default_factory=list)
+    all_negative_prompts: list[str] = field(default_factory=list)
+    all_hr_prompts: list[str] = field(default_factory=list)
+    all_seeds: list[int] = field(default_factory=list)
+    all_subseeds: list[int] = field(default_factory=list)
     prompts: list[str] = field(default_factory=list)
+    negative_prompts: list[str] = field(default_factory=list)
+    hr_prompts: list[str] = field(default_factory=list)
     seeds: list[int] = field(default_factory=list)
     subseeds: list[int] = field(default_factory=list)
 
     def expand(self) -> None:
-        """One prompt per picture of the job."""
-        one = self.prompt if isinstance(self.prompt, list) else [self.prompt] * self.batch_size * self.n_iter
-        self.all_prompts = list(one)
+        """One prompt of each kind and one seed per picture of the job."""
+        count = self.batch_size * self.n_iter
+        self.all_prompts = self._each(self.prompt, count)
+        count = len(self.all_prompts)
+        self.all_negative_prompts = self._each(self.negative_prompt, count)
+        self.all_hr_prompts = self._each(self.hr_prompt or self.prompt, count)
+        first = self.seed
+        self.all_seeds = first if isinstance(first, list) else [first + n for n in range(count)]
+        self.all_subseeds = list(self.all_seeds)
+
+    @staticmethod
+    def _each(text: str | list[str], count: int) -> list[str]:
+        return list(text) if isinstance(text, list) else [text] * count
 
     def begin_batch(self, iteration: int) -> None:
         """Prompts and seeds of one batch; every picture has a seed of its own."""
-        first = iteration * self.batch_size
+        part = slice(iteration * self.batch_size, (iteration + 1) * self.batch_size)
         self.iteration = iteration
-        self.prompts = self.all_prompts[first : first + self.batch_size]
-        self.seeds = [self.seed + first + n for n in range(self.batch_size)]
-        self.subseeds = list(self.seeds)
+        self.prompts, self.negative_prompts = self.all_prompts[part], self.all_negative_prompts[part]
+        self.hr_prompts = self.all_hr_prompts[part]
+        self.seeds, self.subseeds = self.all_seeds[part], self.all_subseeds[part]
 
     def run_hook(self, name: str, *args: Any, **kwargs: Any) -> None:
         """Call a hook of every script; what it raises is logged and forgotten, as hosts do."""
@@ -134,7 +151,7 @@ class Processing:
             ]
         )
 
-    def init(self) -> None:
+    def init(self, all_prompts: list[str], all_seeds: list[int], all_subseeds: list[int]) -> None:
         """Encode the init images, at the geometry that resize mode and mask ask for."""
         if not self.init_images:
             return
@@ -193,11 +210,13 @@ class WebUI:
         p.run_hook("before_process")
         p.expand()
         p.run_hook("process")
-        p.init()
+        p.init(p.all_prompts, p.all_seeds, p.all_subseeds)
         images: list[Any] = []
         infotexts = []
         for iteration in range(p.n_iter):
             p.begin_batch(iteration)
+            if not p.prompts:
+                break
             latents = self._sample(p)
             decoded = getattr(latents, "already_decoded", False)
             p.run_hook("post_sample", SimpleNamespace(samples=latents))
@@ -273,10 +292,9 @@ class WebUI:
         return latents if mask is None else latents * mask + start * (1 - mask)
 
     def _run_sampler(self, p: Processing, start: Tensor, sigmas: Tensor) -> Tensor:
-        count = len(start)
         # like Forge, without the negative prompt where its part is 0, and else with it first
         chunks = [0] if p.cfg_scale == 1 else [1, 0]
-        prompts = [p.prompts, [p.negative_prompt] * count]
+        prompts = [p.hr_prompts if p.is_hr_pass else p.prompts, p.negative_prompts]
         context, vector = self.base.text([text for chunk in chunks for text in prompts[chunk]])
 
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:

@@ -1,0 +1,69 @@
+"""Pictures on their way through each host: encoded, resized, uploaded."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lib_layerdiffusion.errors import IncompatibleHost
+from tests.helpers.jobs import picture
+from tests.helpers.stub_hosts import BACKEND, Stubbed, _remember_arguments
+
+
+def test_pictures_are_encoded_by_the_vae_itself(stubbed: Stubbed) -> None:
+    p = stubbed.job()
+    found = stubbed.adapter.posterior(p, torch.full((1, 16, 16, 3), 0.75))
+    assert torch.equal(found.mean, torch.full((1, 4, 2, 2), 0.5))
+    assert torch.equal(found.logvar, torch.full((1, 4, 2, 2), -0.5))
+    assert stubbed.memory.load_models_gpu.call_args.args[0] == [p.sd_model.forge_objects.vae.patcher]
+    latent = torch.ones(1, 4, 2, 2)
+    assert torch.equal(stubbed.adapter.to_sampler(p, latent), latent * 0.5)
+    assert torch.equal(stubbed.adapter.to_vae(p, latent), latent * 2)
+    p.sd_model.forge_objects.vae.first_stage_model = object()
+    with pytest.raises(IncompatibleHost, match="cannot encode with the selected VAE"):
+        stubbed.adapter.posterior(p, torch.zeros(1, 16, 16, 3))
+
+
+def test_init_pictures_go_through_us_and_nothing_stays(stubbed: Stubbed) -> None:
+    p = stubbed.job()
+    before = p.sd_model.forge_objects
+    with stubbed.adapter.encode_with(p, lambda original, pixels: (original(pixels), pixels)):
+        assert p.sd_model.forge_objects.vae.encode("pixels") == ("the host's own", "pixels")
+    assert p.sd_model.forge_objects is before
+    assert before.vae.encode("pixels") == "the host's own"
+
+
+def test_resizing_keeps_alpha(stubbed: Stubbed) -> None:
+    parameters = inspect.signature(stubbed.modules["modules.images"].resize_image).parameters
+
+    def resize_image(mode: int, image: Image.Image, width: int, height: int, **options: Any) -> Image.Image:
+        assert set(options) <= set(parameters)
+        kept = image if options.get("force_RGBA") else image.convert("RGB")
+        return kept.resize((width, height), Image.Resampling.NEAREST)
+
+    stubbed.modules["modules.images"].resize_image = resize_image
+    given = Image.fromarray(picture())
+    found = stubbed.adapter.resize_init_image(0, given, 60, 50)
+    assert np.array_equal(np.asarray(found), np.asarray(given.resize((60, 50), Image.Resampling.NEAREST)))
+
+
+def test_upload_keeps_alpha(stubbed: Stubbed, monkeypatch: pytest.MonkeyPatch) -> None:
+    if stubbed.key in BACKEND:
+        canvas = stubbed.modules["modules_forge.forge_canvas.canvas"].ForgeCanvas
+        _remember_arguments(canvas)
+        canvas.background = SimpleNamespace(label="background")
+        found = stubbed.adapter.image_input("Foreground", "some_id")
+        assert found.label == "Foreground"
+    else:
+        gradio = ModuleType("gradio")
+        # as gradio 3.41.2 has it, as far as it matters here
+        gradio.Image = lambda *, label, elem_id, source, tool, type, image_mode, height: image_mode  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "gradio", gradio)
+        assert stubbed.adapter.image_input("Foreground", "some_id") == "RGBA"

@@ -1,0 +1,36 @@
+"""The miniature WebUI with an SD1.5 checkpoint."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from miniature.nets.random_weights import BaseModel
+from miniature.webui.host import MiniatureHost
+from miniature.webui.processing import Processed, WebUI
+from miniature.webui.script import load_script
+from tests.helpers.jobs import request
+from tests.helpers.sd15_jobs import Generate
+
+
+@pytest.fixture
+def host15(models_dir: Path) -> MiniatureHost:
+    return MiniatureHost(models_dir, family="sd15")
+
+
+@pytest.fixture
+def webui15(base15: BaseModel) -> WebUI:
+    return WebUI(copy.deepcopy(base15))
+
+
+@pytest.fixture
+def generate15(webui15: WebUI, host15: MiniatureHost) -> Generate:
+    script = load_script(lambda: host15)
+
+    def run(args: list[Any] | None = None, **settings: Any) -> Processed:
+        return webui15.process_images(request(webui15, script, args, **settings))
+
+    return run
