@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +30,7 @@ from lib_layerdiffusion.pictures.arithmetic import (
 )
 from lib_layerdiffusion.request.options import Options
 from lib_layerdiffusion.request.settings import Settings
+from lib_layerdiffusion.transparency import tiling
 from lib_layerdiffusion.transparency.codec import Codec
 from lib_layerdiffusion.transparency.voting import Votes
 
@@ -48,7 +51,8 @@ class Generation:
         self._signals: dict[tuple[int, int], dict[int, Tensor]] = {}
         self._shared: SharedAttention | None = None
         self._release: Callable[[], None] | None = None
-        self._unseen = False
+        self._unseen = self._taken = False
+        self._sampler: Any = None
         self._said: list[str] = []
         self._job: Job | None = None
 
@@ -107,6 +111,8 @@ class Generation:
         """
         host, settings = self.host, self.settings
         original = host.unet(p)
+        if not getattr(p, "is_hr_pass", False):
+            self._taken = False
         if host.is_ours(original) or settings.weight == 0 or settings.ending_step == 0:
             return
         # a highres pass may sample with another checkpoint than the first
@@ -122,7 +128,7 @@ class Generation:
         else:
             self._share_attention(p, unet, height, width)
         self._release = host.condition(p, unet, original, concat, settings.ending_step, self._seen)
-        self._unseen = True
+        self._unseen, self._sampler = True, p.sampler
         host.mark(unet)
         host.install(p, unet)
         logger.info("%s: patched, weight %g", self.method.label, settings.weight)
@@ -139,12 +145,18 @@ class Generation:
     def _seen(self) -> None:
         self._unseen = False
 
+    def end_pass(self) -> None:
+        """Say that a sampling pass is over."""
+        # one that ended before its first step had no use for any model
+        self._taken = self._taken or (self._unseen and self.host.evaluated(self._sampler))
+        self._unseen, self._sampler = False, None
+
     def check_sampled(self, latent: Tensor | None) -> None:
-        """Raise GenerationFailed if the last sampling did without the UNet that was prepared for it.
+        """Raise GenerationFailed if a pass of this batch did without the UNet that was prepared for it.
 
         Also if its latent [4, h, w], None where there is none, holds NaN or infinity.
         """
-        if self._unseen and not self.host.interrupted():
+        if self._taken:
             raise GenerationFailed(
                 "Another extension put its own model in the place of the one that LayerDiffuse had prepared. "
                 "Switch extensions that change the model off one by one to find it."
@@ -208,7 +220,13 @@ class Generation:
 
     def offset(self, rgba: Uint8Image) -> Tensor:
         """Return the latent offset of RGBA uint8 [H, W, 4]: float32 [1, 4, ceil(H/8), ceil(W/8)]."""
+        if self._tiles(self._job):
+            return tiling.encode(self._codec.encode, rgba)
         return self._codec.encode(rgba)
+
+    def _tiles(self, p: Job) -> bool:
+        """True for pictures that go on at their opposite border; a part of a picture does not."""
+        return self.host.tiles(p) and getattr(p, "paste_to", None) is None
 
     def decode(
         self, p: Job, latent: Tensor, decoded: Uint8Image, finished: Uint8Image
@@ -218,8 +236,9 @@ class Generation:
         latent [4, h, w] in sampler space, `decoded` what the VAE made of it, `finished` the same after other
         extensions worked on it, RGB uint8 [H, W, 3]. They have no part in the transparency.
         """
-        votes = Votes.of(self.options.decode_passes)
-        rgba = self._codec.decode(self.host.to_vae(p, latent[None])[0], decoded, votes)
+        run = partial(self._codec.decode, votes=Votes.of(self.options.decode_passes))
+        latent = self.host.to_vae(p, latent[None])[0]
+        rgba = tiling.decode(run, latent, decoded) if self._tiles(p) else run(latent, decoded)
         result = to_uint8(rgba)
         edited = carry_edit(result, decoded, finished)
         if edited is result:
