@@ -41,6 +41,9 @@ class LdmPatchedHost(WebuiHost):
     def is_inpainting(self, model: Any) -> bool:
         return model.forge_objects.unet.model.diffusion_model.in_channels == INPAINTING_CHANNELS
 
+    def tiles(self, p: Job) -> bool:
+        return bool(p.tiling)
+
     def app_started(self, demo: Any, app: Any) -> None:
         super().app_started(demo, app)
         _show_errors()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +14,7 @@ from torch import Tensor
 from lib_layerdiffusion.errors import GenerationFailed, UnsupportedBaseModel, UnsupportedMethod, WrongWeights
 from lib_layerdiffusion.files import layer_patch
 from lib_layerdiffusion.hosts.base import Host, Job, Unet
+from lib_layerdiffusion.job import scene_prompts
 from lib_layerdiffusion.job.scene_attention import SharedAttention
 from lib_layerdiffusion.methods import Injection, Layer
 from lib_layerdiffusion.models.attention_sharing import UNIT_MODULES
@@ -27,6 +30,7 @@ from lib_layerdiffusion.pictures.arithmetic import (
 )
 from lib_layerdiffusion.request.options import Options
 from lib_layerdiffusion.request.settings import Settings
+from lib_layerdiffusion.transparency import tiling
 from lib_layerdiffusion.transparency.codec import Codec
 from lib_layerdiffusion.transparency.voting import Votes
 
@@ -47,7 +51,8 @@ class Generation:
         self._signals: dict[tuple[int, int], dict[int, Tensor]] = {}
         self._shared: SharedAttention | None = None
         self._release: Callable[[], None] | None = None
-        self._unseen = False
+        self._unseen = self._taken = False
+        self._sampler: Any = None
         self._said: list[str] = []
         self._job: Job | None = None
 
@@ -60,7 +65,7 @@ class Generation:
         self._networks.use(self.options)
         self.settings.require_pictures()
         self._check_base_model(p)
-        self._check_prompts(p)
+        scene_prompts.check(self.host, p, self.settings)
         self._check_weights(p)
         if self.method.decodes_alpha:
             self._codec.load_decoder()
@@ -86,16 +91,6 @@ class Generation:
                 "extra input channels. Select an ordinary checkpoint."
             )
 
-    def _check_prompts(self, p: Job) -> None:
-        if not any(layer in self.settings.prompts for layer in self.method.prompts):
-            return
-        for prompt in p.all_prompts:
-            if not self.host.is_plain_prompt(p, prompt):
-                raise UnsupportedMethod(
-                    f'Additional prompts cannot be combined with prompt editing or AND in "{prompt}". '
-                    "Remove one of the two."
-                )
-
     def _check_weights(self, p: Job) -> None:
         if self.method.family.injection is Injection.ATTENTION_SHARING:
             self._networks.sharing(self.method, self.host.unet_dtype(p))
@@ -116,6 +111,8 @@ class Generation:
         """
         host, settings = self.host, self.settings
         original = host.unet(p)
+        if not getattr(p, "is_hr_pass", False):
+            self._taken = False
         if host.is_ours(original) or settings.weight == 0 or settings.ending_step == 0:
             return
         # a highres pass may sample with another checkpoint than the first
@@ -131,7 +128,7 @@ class Generation:
         else:
             self._share_attention(p, unet, height, width)
         self._release = host.condition(p, unet, original, concat, settings.ending_step, self._seen)
-        self._unseen = True
+        self._unseen, self._sampler = True, p.sampler
         host.mark(unet)
         host.install(p, unet)
         logger.info("%s: patched, weight %g", self.method.label, settings.weight)
@@ -148,12 +145,18 @@ class Generation:
     def _seen(self) -> None:
         self._unseen = False
 
+    def end_pass(self) -> None:
+        """Say that a sampling pass is over."""
+        # one that ended before its first step had no use for any model
+        self._taken = self._taken or (self._unseen and self.host.evaluated(self._sampler))
+        self._unseen, self._sampler = False, None
+
     def check_sampled(self, latent: Tensor | None) -> None:
-        """Raise GenerationFailed if the last sampling did without the UNet that was prepared for it.
+        """Raise GenerationFailed if a pass of this batch did without the UNet that was prepared for it.
 
         Also if its latent [4, h, w], None where there is none, holds NaN or infinity.
         """
-        if self._unseen and not self.host.interrupted():
+        if self._taken:
             raise GenerationFailed(
                 "Another extension put its own model in the place of the one that LayerDiffuse had prepared. "
                 "Switch extensions that change the model off one by one to find it."
@@ -185,19 +188,11 @@ class Generation:
             picture = torch.from_numpy(self._condition_rgb(layer, height, width)).permute(2, 0, 1)[None]
         network = self._networks.sharing(self.method, self.host.unet_dtype(p))
         signals = self._signals.setdefault((height, width), {})
-        shared = SharedAttention(network, self.settings.weight, self._layer_prompts(p), picture, signals)
+        prompts = scene_prompts.conditions(self.host, p, self.settings)
+        shared = SharedAttention(network, self.settings.weight, prompts, picture, signals)
         self.host.keep_beside(unet, network, network.merged_values())
         self.host.around_calls(unet, UNIT_MODULES, shared.active)
         self._shared = shared
-
-    def _layer_prompts(self, p: Job) -> list[Tensor | None]:
-        """Conditions of the additional prompts, each before the prompt of its own scene; None without one."""
-        scenes = p.prompts[:: self.method.frames]
-        added = [self.settings.prompts.get(layer) for layer in self.method.prompts]
-        return [
-            self.host.encode_prompts(p, [f"{text}, {prompt}" for prompt in scenes]) if text else None
-            for text in added
-        ]
 
     def _condition_rgb(self, layer: Layer, height: int, width: int) -> FloatImage:
         """The condition picture of latents [height, width]: RGB [8 * height, 8 * width, 3] in [0, 1]."""
@@ -225,7 +220,13 @@ class Generation:
 
     def offset(self, rgba: Uint8Image) -> Tensor:
         """Return the latent offset of RGBA uint8 [H, W, 4]: float32 [1, 4, ceil(H/8), ceil(W/8)]."""
+        if self._tiles(self._job):
+            return tiling.encode(self._codec.encode, rgba)
         return self._codec.encode(rgba)
+
+    def _tiles(self, p: Job) -> bool:
+        """True for pictures that go on at their opposite border; a part of a picture does not."""
+        return self.host.tiles(p) and getattr(p, "paste_to", None) is None
 
     def decode(
         self, p: Job, latent: Tensor, decoded: Uint8Image, finished: Uint8Image
@@ -235,8 +236,9 @@ class Generation:
         latent [4, h, w] in sampler space, `decoded` what the VAE made of it, `finished` the same after other
         extensions worked on it, RGB uint8 [H, W, 3]. They have no part in the transparency.
         """
-        votes = Votes.of(self.options.decode_passes)
-        rgba = self._codec.decode(self.host.to_vae(p, latent[None])[0], decoded, votes)
+        run = partial(self._codec.decode, votes=Votes.of(self.options.decode_passes))
+        latent = self.host.to_vae(p, latent[None])[0]
+        rgba = tiling.decode(run, latent, decoded) if self._tiles(p) else run(latent, decoded)
         result = to_uint8(rgba)
         edited = carry_edit(result, decoded, finished)
         if edited is result:

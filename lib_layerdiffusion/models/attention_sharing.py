@@ -19,6 +19,9 @@ HEADS = 8
 PROJECTIONS = ("q", "k", "v", "out")
 CONTROL_STAGES = 4
 
+MOST_ROWS = 65_535
+"""Matrices that one batched product may have on a GPU: more fail with "invalid configuration argument"."""
+
 _BLOCKS = (
     *(f"input_blocks.{n}.1" for n in (1, 2, 4, 5, 7, 8)),
     *(f"output_blocks.{n}.1" for n in range(3, 12)),
@@ -90,6 +93,12 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
     """Multi-head attention of q [b, n, c] over k, v [b, m, c]."""
     q, k, v = (rearrange(t, "b n (h d) -> b h n d", h=HEADS) for t in (q, k, v))
     return rearrange(F.scaled_dot_product_attention(q, k, v, attn_mask=mask), "b h n d -> b n (h d)")
+
+
+def _attend_plainly(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention of q over k, v, all [rows, f, d]: a product of `rows` matrices, and one more."""
+    scores = (q @ k.transpose(-1, -2)) * q.shape[-1] ** -0.5
+    return scores.softmax(-1) @ v
 
 
 class SharingUnit(nn.Module):
@@ -203,10 +212,13 @@ class SharingUnit(nn.Module):
         y = F.linear(self.temporal_n(x), folded.weight, folded.bias)
         if self.frames == 1:
             return y
-        q, k, v = rearrange(y, "b f n (p h d) -> p b n h f d", p=3, h=HEADS)
         # a few frames at thousands of positions: too many tiny attentions for the fused kernels
-        scores = (q @ k.transpose(-1, -2)) * q.shape[-1] ** -0.5
-        result: Tensor = self.temporal_o(rearrange(scores.softmax(-1) @ v, "b n h f d -> b f n (h d)"))
+        attended = [
+            _attend_plainly(*rearrange(part, "b f n (p h d) -> p (b n h) f d", p=3, h=HEADS))
+            for part in y.split(max(1, MOST_ROWS // (y.shape[0] * HEADS)), dim=2)
+        ]
+        joined = [rearrange(part, "(b n h) f d -> b f n (h d)", b=y.shape[0], h=HEADS) for part in attended]
+        result: Tensor = self.temporal_o(torch.cat(joined, dim=2))
         return result
 
 

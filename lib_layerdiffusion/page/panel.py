@@ -1,7 +1,7 @@
 """The panel: one control per script argument, shown or hidden as the method table says.
 
-Element ids are `script_txt2img_layerdiffuse_NAME` and `script_img2img_layerdiffuse_NAME`; README.md lists the
-names. Labels are keys of the user's saved defaults. Neither changes.
+Element ids are `script_txt2img_layerdiffuse_NAME` and `script_img2img_layerdiffuse_NAME`; docs/settings.md
+lists the names. Labels are keys of the user's saved defaults. Neither changes.
 """
 
 from __future__ import annotations

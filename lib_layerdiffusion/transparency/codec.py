@@ -29,7 +29,7 @@ T = TypeVar("T")
 class Codec:
     """One job's transparency encoder and decoder. `say` tells the user what became slower, and why.
 
-    `low_memory` decodes in strips from the start; see `decode_ways.ways`.
+    `low_memory` decodes in strips from the start; see `ways.ways`.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Codec:
 
     @torch.inference_mode()
     def decode(self, latent: Tensor, picture: Uint8Image, votes: Votes) -> FloatImage:
-        """Return straight-alpha RGBA float32 [H, W, 4] in [0, 1]; see `transparency.decode_rgba`.
+        """Return straight-alpha RGBA float32 [H, W, 4] in [0, 1]; see `latents.decode_rgba`.
 
         Shows its progress. Raises Interrupted when the user asks to stop meanwhile.
         """

@@ -47,7 +47,7 @@ class Way:
     own_copy: bool = False
 
     def decode(self, decoder: TransparencyDecoder, latent: Tensor, picture: Uint8Image) -> FloatImage:
-        """Do as `transparency.decode_rgba`, which has the arguments and the result."""
+        """Do as `latents.decode_rgba`, which has the arguments and the result."""
         run: Callable[[Tensor, Tensor], Tensor] = decoder
         if self.strip is not None:
             device = next(decoder.parameters()).device

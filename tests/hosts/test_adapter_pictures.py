@@ -67,3 +67,12 @@ def test_upload_keeps_alpha(stubbed: Stubbed, monkeypatch: pytest.MonkeyPatch) -
         gradio.Image = lambda *, label, elem_id, source, tool, type, image_mode, height: image_mode  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "gradio", gradio)
         assert stubbed.adapter.image_input("Foreground", "some_id") == "RGBA"
+
+
+def test_tiling_counts_where_the_host_does_it(stubbed: Stubbed) -> None:
+    """Forge (main) shows the switch and does nothing with it; Forge Neo has none."""
+    p = stubbed.job()
+    p.tiling = True
+    assert stubbed.adapter.tiles(p) == (stubbed.key not in BACKEND)
+    p.tiling = False
+    assert not stubbed.adapter.tiles(p)

@@ -1,20 +1,12 @@
-"""The web API over the loopback: README's own examples, every form of arguments, and what is refused."""
+"""The web API over the loopback: every form of arguments, and what is refused."""
 
 from __future__ import annotations
 
 import base64
-import copy
 import io
 import json
-import os
-import re
-import shutil
-import subprocess
-import sys
 import urllib.request
-from collections.abc import Iterator, Mapping
-from functools import partial
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 from urllib.error import HTTPError
 
@@ -22,42 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib_layerdiffusion.methods import DEFAULT_METHOD, METHODS, SD15, SDXL, Layer, Method, find_method
+from lib_layerdiffusion.methods import DEFAULT_METHOD
 from lib_layerdiffusion.request.settings import ARGUMENTS
-from miniature.nets.random_weights import BaseModel
-from miniature.webui.api import answer_with, encoded, serve
-from miniature.webui.host import MiniatureHost
-from miniature.webui.processing import WebUI
-from miniature.webui.script import load_script
+from miniature.webui.api import encoded
 from tests.helpers.jobs import picture
 
-README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
-BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```", README.partition("## Web API")[2], re.S | re.M)
-EXAMPLES = [(kind, code) for kind, code in BLOCKS if "sdapi" in code]
-ADDRESS = "http://127.0.0.1:7860"
 FROM_FOREGROUND = "(SDXL) From Foreground to Blending"
-
-
-def named(code: str) -> Method:
-    found = re.search(r'"method": "([^"]+)"', code)
-    assert found is not None
-    return find_method(found[1])
-
-
-@pytest.fixture(scope="module")
-def server(models_dir: Path, base: BaseModel, base15: BaseModel) -> Iterator[str]:
-    """A WebUI that always has the right checkpoint, and makes small pictures in two steps."""
-    bases = {SDXL: base, SD15: base15}
-    webuis = {family: WebUI(copy.deepcopy(bases[family])) for family in bases}
-    scripts = {family: load_script(partial(MiniatureHost, models_dir, family.key)) for family in bases}
-
-    def choose(request: Mapping[str, Any]) -> tuple[WebUI, Any]:
-        family = SD15 if "(SD1.5)" in json.dumps(request) else SDXL
-        return webuis[family], scripts[family]
-
-    answer = answer_with(choose)
-    with serve(lambda path, request: answer(path, {**request, "steps": 2, "width": 64, "height": 64})) as url:
-        yield url
 
 
 def post(server: str, args: Any, path: str = "txt2img", **fields: Any) -> tuple[int, dict[str, Any]]:
@@ -76,37 +38,6 @@ def images(answer: Mapping[str, Any]) -> list[Image.Image]:
 
 def base64_of(pixels: np.ndarray) -> str:
     return encoded(Image.fromarray(pixels))
-
-
-def test_readme_has_both_kinds_for_every_method() -> None:
-    assert {(kind, named(code)) for kind, code in EXAMPLES} == {
-        (kind, method) for kind in ("sh", "python") for method in METHODS
-    }
-    assert len(EXAMPLES) == 2 * len(METHODS)
-    assert all(ADDRESS in code for _, code in EXAMPLES)
-
-
-@pytest.mark.parametrize(
-    ("kind", "code"), EXAMPLES, ids=[f"{kind}-{named(code).weights.name}" for kind, code in EXAMPLES]
-)
-def test_examples_of_the_readme_run(server: str, tmp_path: Path, kind: str, code: str) -> None:
-    if kind == "sh" and not all(map(shutil.which, ("sh", "curl", "base64", "python3"))):
-        pytest.skip("The curl examples need a shell with curl and base64.")
-    for layer in Layer:
-        Image.fromarray(picture(layer)).save(tmp_path / f"{layer.value}.png")
-    command = [sys.executable if kind == "python" else "sh", "-c", code.replace(ADDRESS, server)]
-    env = {**os.environ, "no_proxy": "127.0.0.1"}
-    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    method = named(code)
-    modes = ["RGBA" if layer is Layer.FOREGROUND else "RGB" for layer in method.outputs]
-    modes += ["RGB"] * method.decodes_alpha
-    results = [Image.open(io.BytesIO(path.read_bytes())) for path in sorted(tmp_path.glob("result-*.png"))]
-    assert [image.mode for image in results] == modes
-    infotext = results[0].info["parameters"]
-    assert method.label in infotext
-    for short, layer in zip(("fg", "bg", "blend"), Layer, strict=True):
-        assert f"layerdiffusion_{short}_image: {layer in method.pictures}" in infotext
 
 
 def test_every_form_of_arguments_gives_the_same_picture(server: str) -> None:
