@@ -11,8 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
+from lib_layerdiffusion import networks
 from lib_layerdiffusion.errors import DownloadFailed, GenerationFailed, Interrupted, LayerDiffuseError
-from lib_layerdiffusion.files import download, layer_patch, store, tensors
+from lib_layerdiffusion.files import download, layer_patch, store
 from lib_layerdiffusion.job import generation, hooks
 from lib_layerdiffusion.methods import METHODS, SD15
 from lib_layerdiffusion.transparency import codec, ways
@@ -118,7 +119,7 @@ ANY, DECODING, PATCHING = (
 PLACES = {
     "check": ((layer_patch, "check"), "preparing", PATCHING),
     "infotext": ((hooks.infotext, "write"), "preparing", ANY),
-    "read": ((tensors, "state_dict"), "preparing", PATCHING),
+    "read": ((networks, "TensorFile"), "preparing", PATCHING),
     "parse": ((layer_patch, "parse"), "preparing", PATCHING),
     "patch": ((MiniatureHost, "patch_weights"), "patching the model", PATCHING),
     "condition": ((MiniatureHost, "condition"), "patching the model", ANY),
