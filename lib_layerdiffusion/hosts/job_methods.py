@@ -29,13 +29,24 @@ class _Kept:
 
 
 def around_next(p: Any, name: str, run: Run) -> None:
-    """Have the next call of `p.name(...)` be `run(original, ...)`; copies of `p` have no part in it."""
+    """Have the next call of `p.name(...)` be `run(original, ...)`; copies of `p` have no part in it.
+
+    Of several, each finds the one before it as its `original`.
+    """
     wrap(type(p), name, lambda function: _method(name, function))
     kept = _kept(p)
     if kept is None:
         kept = _Kept(p)
         setattr(p, KEPT, kept)
-    kept.runs[name] = run
+    earlier = kept.runs.get(name)
+    kept.runs[name] = run if earlier is None else _chained(run, earlier)
+
+
+def _chained(run: Run, earlier: Run) -> Run:
+    def both(original: Run, *args: Any, **kwargs: Any) -> Any:
+        return run(functools.partial(earlier, original), *args, **kwargs)
+
+    return both
 
 
 def forget(p: Any) -> None:

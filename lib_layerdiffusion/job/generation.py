@@ -66,7 +66,6 @@ class Generation:
         self._networks.use(self.options)
         self.settings.require_pictures()
         self._check_base_model(p)
-        scene_prompts.check(self.host, p, self.settings)
         self._check_weights(p)
         if self.method.decodes_alpha:
             self._codec.load_decoder()

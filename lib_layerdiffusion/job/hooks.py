@@ -18,15 +18,15 @@ from lib_layerdiffusion.hosts import job_methods
 from lib_layerdiffusion.hosts.base import Host, Job
 from lib_layerdiffusion.job.generation import Generation
 from lib_layerdiffusion.job.init_pictures import InitPictures, has_init_pictures
+from lib_layerdiffusion.job.scene_batches import LAYER_KEY, arrange_before_init
 from lib_layerdiffusion.networks import Networks
 from lib_layerdiffusion.page.latest import Latest
 from lib_layerdiffusion.pictures.arithmetic import Uint8Image, preview
 from lib_layerdiffusion.request import infotext, scenes, xyz_axes
-from lib_layerdiffusion.request.settings import Settings, enabled_method, page_name
+from lib_layerdiffusion.request.settings import Settings, page_name
 
 STATE = "_layerdiffuse"
 PREVIEW = "layerdiffuse_preview"
-LAYER_KEY = f"{infotext.PREFIX}layer"
 
 
 class JobState:
@@ -69,15 +69,8 @@ class Hooks:
 
     # --- before sampling
     def before_process(self, p: Job, args: Sequence[Any]) -> None:
-        """Make the batch consist of whole scenes; what is wrong with the settings, `process` will say."""
-        # nobody asked for what an earlier job had to say
+        """Forget what an earlier job had to say and nobody asked for."""
         self.latest.take_message(_page(p, args))
-        try:
-            method = enabled_method(args, xyz_axes.arguments(p))
-        except LayerDiffuseError:
-            return
-        if method is not None:
-            scenes.arrange(p, method.frames)
 
     def process(self, p: Job, args: Sequence[Any]) -> None:
         """Check the job and prepare it; what is wrong ends it before sampling."""
@@ -94,11 +87,12 @@ class Hooks:
             state = JobState(p, generation, page)
             setattr(p, STATE, state)
             p.extra_generation_params.update(infotext.write(settings, options))
-            if settings.method.frames > 1:
-                names = scenes.layer_names(settings.method, len(p.all_prompts))
-                p.extra_generation_params[LAYER_KEY] = names
             if encodes:
                 state.init_pictures = InitPictures(self.host, generation, p)
+            if settings.method.frames > 1:
+                arrange_before_init(
+                    self.host, p, settings, lambda error: self._problem(page, error, "arranging the scenes")
+                )
         except Exception as error:
             self.host.fail(p, self._problem(page, error, "preparing"))
 

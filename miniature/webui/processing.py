@@ -63,6 +63,7 @@ class Processing:
     negative_prompt: str | list[str] = ""
     hr_prompt: str | list[str] = ""
     seed: int | list[int] = 1
+    subseed: int | list[int] = -1
     steps: int = 4
     width: int = 128
     height: int = 128
@@ -316,7 +317,7 @@ class WebUI:
         return (self.base.vae.decode(self.base.vae.process_out(latents)) / 2 + 0.5).clamp(0, 1)
 
     def _sample(self, p: Processing) -> Any:
-        shape = (p.batch_size, 4, p.height // 8, p.width // 8)
+        shape = (len(p.seeds), 4, p.height // 8, p.width // 8)
         sigmas = self.schedule.sampling_sigmas(p.steps)
         if p.init_latent is not None:
             return self._pass(p, p.init_latent, self._from(sigmas, p.denoising_strength), p.latent_mask)
