@@ -6,7 +6,7 @@ copied or reused `p` starts anew.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch import Tensor
 from lib_layerdiffusion.errors import GenerationFailed, LayerDiffuseError, for_user
 from lib_layerdiffusion.hosts import job_methods
 from lib_layerdiffusion.hosts.base import Host, Job
+from lib_layerdiffusion.job.delivery import Delivery
 from lib_layerdiffusion.job.generation import Generation
 from lib_layerdiffusion.job.init_pictures import InitPictures, has_init_pictures
 from lib_layerdiffusion.networks import Networks
@@ -27,6 +28,7 @@ from lib_layerdiffusion.request.settings import Settings, enabled_method
 STATE = "_layerdiffuse"
 PREVIEW = "layerdiffuse_preview"
 LAYER_KEY = f"{infotext.PREFIX}layer"
+NOTES_KEY = f"{infotext.PREFIX}notes"
 
 
 class JobState:
@@ -39,20 +41,13 @@ class JobState:
         self.init_pictures: InitPictures | None = None
         self.decoded: list[Uint8Image] = []
         self.finishing: Any = None
+        self.delivery = Delivery()
+        self.problem: LayerDiffuseError | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> JobState:
+        # a copy of `p` finds whose it is
+        return self
         self.overlay: Any = None
-
-
-class Undeliverable:
-    """Stands in for a picture that could not be made; whoever touches it gets the error.
-
-    Hosts swallow what a hook raises, and would deliver the ordinary picture instead.
-    """
-
-    def __init__(self, error: LayerDiffuseError) -> None:
-        object.__setattr__(self, "_error", error)
-
-    def __getattr__(self, name: str) -> Any:
-        raise object.__getattribute__(self, "_error")
 
 
 class Hooks:
@@ -76,6 +71,7 @@ class Hooks:
     def process(self, p: Job, args: Sequence[Any]) -> None:
         """Check the job and prepare it; what is wrong ends it before sampling."""
         self._forget(p)
+        generation = None
         try:
             settings = Settings.from_args(args, xyz_axes.arguments(p))
             if not settings.enabled:
@@ -86,6 +82,7 @@ class Hooks:
             generation.prepare(p, encodes)
             state = JobState(p, generation)
             setattr(p, STATE, state)
+            job_methods.around_next(p, "close", lambda close: self._end_and(p, close))
             p.extra_generation_params.update(infotext.write(settings, options))
             if settings.method.frames > 1:
                 names = scenes.layer_names(settings.method, len(p.all_prompts))
@@ -94,6 +91,8 @@ class Hooks:
                 state.init_pictures = InitPictures(self.host, generation, p)
         except Exception as error:
             self.host.fail(p, self._problem(p, error, "preparing"))
+            if generation is not None:
+                generation.forget()
 
     def before_sampling(self, p: Job, x: Tensor) -> None:
         """Patch the UNet for the coming pass over latents like `x` [B, 4, h, w]."""
@@ -103,11 +102,15 @@ class Hooks:
         try:
             if getattr(p, "is_hr_pass", False):
                 state.generation.end_pass()
+            else:
+                state.problem = None
             state.generation.patch(p, *x.shape[-2:])
             self._catch_highres_latents(p, state)
         except Exception as error:
             unet = self.host.clone(self.host.unet(p))
-            self.host.break_sampling(unet, self._problem(p, error, "patching the model"))
+            # sampling may end before it asks the model
+            state.problem = self._problem(p, error, "patching the model")
+            self.host.break_sampling(unet, state.problem)
             self.host.install(p, unet)
 
     def _catch_highres_latents(self, p: Job, state: JobState) -> None:
@@ -163,23 +166,33 @@ class Hooks:
         state = _state(p)
         if state is None:
             return picture
-        method = state.generation.method
-        frame = p.batch_index % method.frames
         try:
-            latents = state.latents.get(p.iteration)
-            latent = latents[p.batch_index] if latents is not None and p.batch_index < len(latents) else None
-            state.generation.check_sampled(latent)
-            if method.decodes_alpha and frame == 0:
-                picture = self._decode(p, state, latent, picture)
-            if method.frames > 1:
-                self.host.name_layer(picture, method.outputs[frame].value)
-                if not self.host.lists_in_infotext:
-                    # hosts write each picture's infotext right after this
-                    p.extra_generation_params[LAYER_KEY] = method.outputs[frame].value
-            self.latest.keep(method.outputs[frame], picture)
+            if state.problem is not None:
+                raise state.problem
+            picture = self._finished(p, state, picture)
+            state.delivery.deliver()
             return picture
         except Exception as error:
-            return Undeliverable(self._problem(p, error, "decoding the transparency"))
+            problem = self._problem(p, error, "decoding the transparency")
+            if len(p.all_prompts) > 1:
+                state.generation.say(f"{_name(p).capitalize()} is left out: {problem}")
+            return state.delivery.leave_out(problem, _index(p), picture.size)
+
+    def _finished(self, p: Job, state: JobState, picture: Image.Image) -> Image.Image:
+        method = state.generation.method
+        frame = p.batch_index % method.frames
+        latents = state.latents.get(p.iteration)
+        latent = latents[p.batch_index] if latents is not None and p.batch_index < len(latents) else None
+        state.generation.check_sampled(latent)
+        if method.decodes_alpha and frame == 0:
+            picture = self._decode(p, state, latent, picture)
+        if method.frames > 1:
+            self.host.name_layer(picture, method.outputs[frame].value)
+            if not self.host.lists_in_infotext:
+                # hosts write each picture's infotext right after this
+                p.extra_generation_params[LAYER_KEY] = method.outputs[frame].value
+        self.latest.keep(method.outputs[frame], picture)
+        return picture
 
     def _decode(self, p: Job, state: JobState, latent: Tensor | None, picture: Image.Image) -> Image.Image:
         if latent is None:
@@ -192,7 +205,7 @@ class Hooks:
         finished = picture if mask is None or state.finishing is None else state.finishing.image
         finished_rgb = np.array(finished.convert("RGB"))
         decoded = state.decoded[p.batch_index] if p.batch_index < len(state.decoded) else finished_rgb
-        rgba, over_board = state.generation.decode(p, latent, decoded, finished_rgb)
+        rgba, over_board = state.generation.decode(p, _name(p), latent, decoded, finished_rgb)
         result, shown = Image.fromarray(rgba), Image.fromarray(over_board)
         if mask is not None and state.init_pictures is not None:
             result = state.init_pictures.keep_outside(result, mask)
@@ -208,14 +221,31 @@ class Hooks:
         """Forget the job; give every extra picture an infotext, as the host's Save button needs one each."""
         state = _state(p)
         if state is not None:
-            state.generation.forget()
+            self._end(p, state)
+            if not state.delivery.conclude(processed, self.host.joins_results(p)):
+                return
+            if state.generation.said:
+                # for the web API, whose answers hold no comments
+                extra = {**processed.extra_generation_params, NOTES_KEY: state.generation.said}
+                processed.extra_generation_params = extra
             if getattr(p, "is_api", False) and not self.host.api_answers_extra_images:
                 previews = [image for image in processed.extra_images if hasattr(image, PREVIEW)]
                 processed.images = [*processed.images, *previews]
                 processed.extra_images = [i for i in processed.extra_images if not hasattr(i, PREVIEW)]
             missing = len(processed.images) + len(processed.extra_images) - len(processed.infotexts)
             processed.infotexts = [*processed.infotexts, *[processed.info] * missing]
-            delattr(p, STATE)
+
+    def _end(self, p: Job, state: JobState) -> None:
+        state.generation.forget()
+        delattr(p, STATE)
+        job_methods.forget(p)
+
+    def _end_and(self, p: Job, close: Callable[[], None]) -> None:
+        """The host is done with `p`: one whose job ended with an error never came to `finish`."""
+        state = _state(p)
+        if state is not None:
+            self._end(p, state)
+        close()
 
     def _problem(self, p: Job, error: Exception, doing: str) -> LayerDiffuseError:
         """Return the error for the user, and keep it for the page that asked."""
@@ -249,3 +279,12 @@ def _as_host_rounds(image: Tensor) -> Uint8Image:
 def _state(p: Job) -> JobState | None:
     state = getattr(p, STATE, None)
     return state if state is not None and state.p is p else None
+
+
+def _index(p: Job) -> int:
+    """The number of the picture at hand in its job, counted from 0."""
+    return int(p.iteration * p.batch_size + p.batch_index)
+
+
+def _name(p: Job) -> str:
+    return f"picture {_index(p) + 1} of {len(p.all_prompts)}" if len(p.all_prompts) > 1 else "the picture"
