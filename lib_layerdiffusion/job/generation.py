@@ -55,6 +55,7 @@ class Generation:
         self._unseen = self._taken = False
         self._sampler: Any = None
         self._broken_off = False
+        self._check_merged: Callable[[], None] = lambda: None
         self.said: list[str] = []
         self._job: Job | None = None
 
@@ -144,9 +145,12 @@ class Generation:
                 f"Only {matched} of the {len(file.patches)} patches in {file.filename} found their place in "
                 "the model."
             )
+        self._check_merged = file.check
 
     def _seen(self) -> None:
         self._unseen = False
+        # hosts merge just before the first step, or between two
+        self._check_merged()
 
     def end_pass(self) -> None:
         """Say that a sampling pass is over."""
@@ -158,8 +162,10 @@ class Generation:
     def check_sampled(self, latent: Tensor | None) -> None:
         """Raise GenerationFailed if a pass of this batch did without the UNet that was prepared for it.
 
-        Also if its latent [4, h, w], None where there is none, holds NaN or infinity.
+        Also if its latent [4, h, w], None where there is none, holds NaN or infinity. Raises WeightsError if
+        the layer file could not be read when the host merged it.
         """
+        self._check_merged()
         if self._taken:
             raise GenerationFailed(
                 "Another extension put its own model in the place of the one that LayerDiffuse had prepared. "

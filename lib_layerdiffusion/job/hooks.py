@@ -16,38 +16,18 @@ from torch import Tensor
 from lib_layerdiffusion.errors import GenerationFailed, LayerDiffuseError, for_user
 from lib_layerdiffusion.hosts import job_methods
 from lib_layerdiffusion.hosts.base import Host, Job
-from lib_layerdiffusion.job.delivery import Delivery
 from lib_layerdiffusion.job.generation import Generation
 from lib_layerdiffusion.job.init_pictures import InitPictures, has_init_pictures
+from lib_layerdiffusion.job.state import STATE, JobState, state_of
 from lib_layerdiffusion.networks import Networks
 from lib_layerdiffusion.page.latest import Latest
 from lib_layerdiffusion.pictures.arithmetic import Uint8Image, preview
 from lib_layerdiffusion.request import infotext, scenes, xyz_axes
-from lib_layerdiffusion.request.settings import Settings, enabled_method
+from lib_layerdiffusion.request.settings import Settings, enabled_method, page_name
 
-STATE = "_layerdiffuse"
 PREVIEW = "layerdiffuse_preview"
 LAYER_KEY = f"{infotext.PREFIX}layer"
 NOTES_KEY = f"{infotext.PREFIX}notes"
-
-
-class JobState:
-    """One run: its generation, the latents of each batch, the init pictures, what inpainting needs."""
-
-    def __init__(self, p: Job, generation: Generation) -> None:
-        self.p = p
-        self.generation = generation
-        self.latents: dict[int, Tensor] = {}
-        self.init_pictures: InitPictures | None = None
-        self.decoded: list[Uint8Image] = []
-        self.finishing: Any = None
-        self.delivery = Delivery()
-        self.problem: LayerDiffuseError | None = None
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> JobState:
-        # a copy of `p` finds whose it is
-        return self
-        self.overlay: Any = None
 
 
 class Hooks:
@@ -61,6 +41,8 @@ class Hooks:
     # --- before sampling
     def before_process(self, p: Job, args: Sequence[Any]) -> None:
         """Make the batch consist of whole scenes; what is wrong with the settings, `process` will say."""
+        # nobody asked for what an earlier job had to say
+        self.latest.take_message(_page(p, args))
         try:
             method = enabled_method(args, xyz_axes.arguments(p))
         except LayerDiffuseError:
@@ -72,6 +54,7 @@ class Hooks:
         """Check the job and prepare it; what is wrong ends it before sampling."""
         self._forget(p)
         generation = None
+        page = _page(p, args)
         try:
             settings = Settings.from_args(args, xyz_axes.arguments(p))
             if not settings.enabled:
@@ -80,7 +63,7 @@ class Hooks:
             generation = Generation(self.host, self.networks, settings, options)
             encodes = settings.method.decodes_alpha and has_init_pictures(p)
             generation.prepare(p, encodes)
-            state = JobState(p, generation)
+            state = JobState(p, generation, page)
             setattr(p, STATE, state)
             job_methods.around_next(p, "close", lambda close: self._end_and(p, close))
             p.extra_generation_params.update(infotext.write(settings, options))
@@ -90,13 +73,13 @@ class Hooks:
             if encodes:
                 state.init_pictures = InitPictures(self.host, generation, p)
         except Exception as error:
-            self.host.fail(p, self._problem(p, error, "preparing"))
+            self.host.fail(p, self._problem(page, error, "preparing"))
             if generation is not None:
                 generation.forget()
 
     def before_sampling(self, p: Job, x: Tensor) -> None:
         """Patch the UNet for the coming pass over latents like `x` [B, 4, h, w]."""
-        state = _state(p)
+        state = state_of(p)
         if state is None:
             return
         try:
@@ -109,7 +92,7 @@ class Hooks:
         except Exception as error:
             unet = self.host.clone(self.host.unet(p))
             # sampling may end before it asks the model
-            state.problem = self._problem(p, error, "patching the model")
+            state.problem = self._problem(state.page, error, "patching the model")
             self.host.break_sampling(unet, state.problem)
             self.host.install(p, unet)
 
@@ -129,7 +112,7 @@ class Hooks:
     # --- after sampling
     def post_sample(self, p: Job, samples: Any) -> None:
         """Keep a batch's final latents [B, 4, h, w]; decoded highres results are no latents."""
-        state = _state(p)
+        state = state_of(p)
         if state is None:
             return
         state.generation.end_pass()
@@ -141,7 +124,7 @@ class Hooks:
 
         Also write the scene's seed into each of its pictures: that is what makes the scene again.
         """
-        state = _state(p)
+        state = state_of(p)
         if state is None:
             return
         state.decoded = [] if images is None else [_as_host_rounds(image) for image in images]
@@ -151,19 +134,19 @@ class Hooks:
 
     def postprocess_image(self, p: Job, pp: Any) -> None:
         """Keep the hook's argument: its `image` becomes what all scripts make of it, in whatever order."""
-        state = _state(p)
+        state = state_of(p)
         if state is not None:
             state.finishing, state.overlay = pp, None
 
     def postprocess_maskoverlay(self, p: Job, ppmo: Any) -> None:
         """Keep the hook's argument: mask and overlay become what all scripts make of them."""
-        state = _state(p)
+        state = state_of(p)
         if state is not None:
             state.overlay = ppmo
 
     def deliver(self, p: Job, picture: Image.Image) -> Any:
         """Return what the host shall save and show for a finished picture: RGBA where the method decodes."""
-        state = _state(p)
+        state = state_of(p)
         if state is None:
             return picture
         try:
@@ -173,10 +156,10 @@ class Hooks:
             state.delivery.deliver()
             return picture
         except Exception as error:
-            problem = self._problem(p, error, "decoding the transparency")
+            problem = self._problem(state.page, error, "decoding the transparency")
             if len(p.all_prompts) > 1:
-                state.generation.say(f"{_name(p).capitalize()} is left out: {problem}")
-            return state.delivery.leave_out(problem, _index(p), picture.size)
+                state.generation.say(f"{state.picture_name().capitalize()} is left out: {problem}")
+            return state.delivery.leave_out(problem, state.picture_index(), picture.size)
 
     def _finished(self, p: Job, state: JobState, picture: Image.Image) -> Image.Image:
         method = state.generation.method
@@ -191,7 +174,7 @@ class Hooks:
             if not self.host.lists_in_infotext:
                 # hosts write each picture's infotext right after this
                 p.extra_generation_params[LAYER_KEY] = method.outputs[frame].value
-        self.latest.keep(method.outputs[frame], picture)
+        self.latest.keep(state.page, method.outputs[frame], picture)
         return picture
 
     def _decode(self, p: Job, state: JobState, latent: Tensor | None, picture: Image.Image) -> Image.Image:
@@ -200,12 +183,12 @@ class Hooks:
                 "LayerDiffuse has no latent for this picture; another extension replaced the sampling. "
                 "Disable it and generate again."
             )
-        mask = _mask_of_overlay(state.overlay)
+        mask = state.overlay_mask()
         # with a mask, the host has laid the original over it by now
         finished = picture if mask is None or state.finishing is None else state.finishing.image
         finished_rgb = np.array(finished.convert("RGB"))
         decoded = state.decoded[p.batch_index] if p.batch_index < len(state.decoded) else finished_rgb
-        rgba, over_board = state.generation.decode(p, _name(p), latent, decoded, finished_rgb)
+        rgba, over_board = state.generation.decode(p, state.picture_name(), latent, decoded, finished_rgb)
         result, shown = Image.fromarray(rgba), Image.fromarray(over_board)
         if mask is not None and state.init_pictures is not None:
             result = state.init_pictures.keep_outside(result, mask)
@@ -219,7 +202,7 @@ class Hooks:
 
     def finish(self, p: Job, processed: Any) -> None:
         """Forget the job; give every extra picture an infotext, as the host's Save button needs one each."""
-        state = _state(p)
+        state = state_of(p)
         if state is not None:
             self._end(p, state)
             if not state.delivery.conclude(processed, self.host.joins_results(p)):
@@ -242,16 +225,15 @@ class Hooks:
 
     def _end_and(self, p: Job, close: Callable[[], None]) -> None:
         """The host is done with `p`: one whose job ended with an error never came to `finish`."""
-        state = _state(p)
+        state = state_of(p)
         if state is not None:
             self._end(p, state)
         close()
 
-    def _problem(self, p: Job, error: Exception, doing: str) -> LayerDiffuseError:
+    def _problem(self, page: str, error: Exception, doing: str) -> LayerDiffuseError:
         """Return the error for the user, and keep it for the page that asked."""
         problem = for_user(error, doing)
-        if not getattr(p, "is_api", False):
-            self.latest.tell(str(problem))
+        self.latest.tell(page, str(problem))
         return problem
 
     def _forget(self, p: Job) -> None:
@@ -266,25 +248,11 @@ class Hooks:
         }
 
 
-def _mask_of_overlay(ppmo: Any) -> Image.Image | None:
-    """The mask, if the host lays the original over the picture."""
-    return None if ppmo is None or ppmo.overlay_image is None else ppmo.mask_for_overlay
-
-
 def _as_host_rounds(image: Tensor) -> Uint8Image:
     """[3, H, W] in [0, 1] -> [H, W, 3], cut off as hosts do."""
     return (255 * np.moveaxis(image.float().cpu().numpy(), 0, 2)).astype(np.uint8)
 
 
-def _state(p: Job) -> JobState | None:
-    state = getattr(p, STATE, None)
-    return state if state is not None and state.p is p else None
-
-
-def _index(p: Job) -> int:
-    """The number of the picture at hand in its job, counted from 0."""
-    return int(p.iteration * p.batch_size + p.batch_index)
-
-
-def _name(p: Job) -> str:
-    return f"picture {_index(p) + 1} of {len(p.all_prompts)}" if len(p.all_prompts) > 1 else "the picture"
+def _page(p: Job, args: Sequence[Any]) -> str:
+    """The page that began this job; none began one of the web API, whatever it sends."""
+    return "" if getattr(p, "is_api", False) else page_name(args)
