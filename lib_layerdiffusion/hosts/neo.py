@@ -25,5 +25,6 @@ class NeoHost(WeightAdapters, BackendHost):
         },
     )
 
+    refiner_never_from = None
     make_patcher = loads_completely(ModelPatcher)
     lora_adapter = weight_adapter.LoRAAdapter

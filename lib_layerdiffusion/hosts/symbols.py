@@ -29,7 +29,7 @@ OBJECTS = {
     "state": "progress of the job",
 }
 
-SHARED = ("webui", "webui_page", "forge_saving", "forge_sampling", "own_weights")
+SHARED = ("webui", "webui_jobs", "webui_page", "forge_saving", "forge_sampling", "own_weights")
 FILES = {
     "forge": ("forge", "backend", *SHARED),
     "neo": ("neo", "weight_adapters", "backend", *SHARED),

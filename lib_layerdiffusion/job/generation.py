@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Callable
 from functools import partial
 
@@ -50,7 +51,8 @@ class Generation:
         self._signals: dict[tuple[int, int], dict[int, Tensor]] = {}
         self._shared: SharedAttention | None = None
         self._release: Callable[[], None] | None = None
-        self._unseen = False
+        self._unseen = self._announced = self._missed = False
+        self._mark = ""
         self._said: list[str] = []
         self._job: Job | None = None
 
@@ -65,6 +67,7 @@ class Generation:
         self._check_base_model(p)
         scene_prompts.check(self.host, p, self.settings)
         self._check_weights(p)
+        self._check_later_models(p)
         if self.method.decodes_alpha:
             self._codec.load_decoder()
             if encodes_pictures:
@@ -89,6 +92,15 @@ class Generation:
                 "extra input channels. Select an ordinary checkpoint."
             )
 
+    def _check_later_models(self, p: Job) -> None:
+        family = self.method.family
+        for role, base in self.host.later_models(p).items():
+            if base.family != family.key:
+                raise UnsupportedBaseModel(
+                    f'"{self.method.label}" needs an {family.title} checkpoint, but {base.title} is chosen as '
+                    f"{role}. Choose an {family.title} checkpoint there, or none."
+                )
+
     def _check_weights(self, p: Job) -> None:
         if self.method.family.injection is Injection.ATTENTION_SHARING:
             self._networks.sharing(self.method, self.host.unet_dtype(p))
@@ -109,9 +121,9 @@ class Generation:
         """
         host, settings = self.host, self.settings
         original = host.unet(p)
-        if host.is_ours(original) or settings.weight == 0 or settings.ending_step == 0:
+        if host.mark_of(original) is not None or not self._patches:
             return
-        # a highres pass may sample with another checkpoint than the first
+        # a highres pass or a refiner may sample with another checkpoint than the first
         self._check_base_model(p)
         self._check_weights(p)
         self.finish()
@@ -125,7 +137,8 @@ class Generation:
             self._share_attention(p, unet, height, width)
         self._release = host.condition(p, unet, original, concat, settings.ending_step, self._seen)
         self._unseen = True
-        host.mark(unet)
+        self._mark = uuid.uuid4().hex
+        host.mark(unet, self._mark)
         host.install(p, unet)
         logger.info("%s: patched, weight %g", self.method.label, settings.weight)
 
@@ -138,15 +151,39 @@ class Generation:
                 "the model."
             )
 
+    @property
+    def _patches(self) -> bool:
+        return self.settings.weight != 0 and self.settings.ending_step != 0
+
+    def before_step(self, p: Job, x: Tensor) -> None:
+        """Patch what the host samples with from now on, if that is no longer what was patched.
+
+        It goes on with a refiner, say. Called before each evaluation of latents like `x` [B, 4, h, w].
+        """
+        host = self.host
+        self._missed = self._missed or self._announced
+        if not self._patches:
+            return
+        self._announced = True
+        found = host.unet(p)
+        if host.mark_of(found) == self._mark:
+            return
+        if host.mark_of(found) is not None:
+            # hosts keep models with what the last job left on them
+            host.install(p, host.unet_without_scripts(p))
+        self.patch(p, *x.shape[-2:])
+        host.prepare_sampling(host.unet(p), x)
+
     def _seen(self) -> None:
-        self._unseen = False
+        self._unseen = self._announced = False
 
     def check_sampled(self, latent: Tensor | None) -> None:
         """Raise GenerationFailed if the last sampling did without the UNet that was prepared for it.
 
         Also if its latent [4, h, w], None where there is none, holds NaN or infinity.
         """
-        if self._unseen and not self.host.interrupted():
+        skipped = self._unseen and not self.host.interrupted()
+        if skipped or self._announced or self._missed:
             raise GenerationFailed(
                 "Another extension put its own model in the place of the one that LayerDiffuse had prepared. "
                 "Switch extensions that change the model off one by one to find it."

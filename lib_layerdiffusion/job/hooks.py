@@ -39,6 +39,7 @@ class JobState:
         self.overlay_mask: Image.Image | None = None
         self.decoded: list[Uint8Image] = []
         self.finishing: Any = None
+        self.broken = False
 
 
 class Undeliverable:
@@ -103,9 +104,24 @@ class Hooks:
             state.generation.patch(p, *x.shape[-2:])
             self._catch_highres_latents(p, state)
         except Exception as error:
-            unet = self.host.clone(self.host.unet(p))
-            self.host.break_sampling(unet, self._problem(p, error, "patching the model"))
-            self.host.install(p, unet)
+            self._break(p, state, error)
+
+    def before_step(self, p: Job, x: Tensor) -> None:
+        """Follow the host to another UNet in the middle of sampling; `x` [B, 4, h, w] are the latents."""
+        state = _state(p)
+        if state is None or state.broken:
+            return
+        try:
+            state.generation.before_step(p, x)
+        except Exception as error:
+            self._break(p, state, error)
+
+    def _break(self, p: Job, state: JobState, error: Exception) -> None:
+        """End the sampling with the error: what a hook raises is swallowed by hosts."""
+        state.broken = True
+        unet = self.host.clone(self.host.unet(p))
+        self.host.break_sampling(unet, self._problem(p, error, "patching the model"))
+        self.host.install(p, unet)
 
     def _catch_highres_latents(self, p: Job, state: JobState) -> None:
         # after a highres pass the host hands out decoded pixels where latents are expected

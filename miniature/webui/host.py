@@ -20,8 +20,6 @@ from lib_layerdiffusion.request.xyz_axes import Axis
 from miniature.webui.patcher import Patcher, StepRule
 from miniature.webui.processing import Processing, resize_image
 
-MARK = "layerdiffuse"
-
 
 class MiniatureHost:
     """Implements the protocol; `family` is what the loaded model claims to be, `dtype` what our networks
@@ -88,11 +86,17 @@ class MiniatureHost:
     def install(self, p: Processing, unet: Patcher) -> None:
         p.webui.patcher = unet
 
-    def is_ours(self, unet: Patcher) -> bool:
-        return MARK in unet.marks
+    def mark(self, unet: Patcher, name: str) -> None:
+        unet.mark = name
 
-    def mark(self, unet: Patcher) -> None:
-        unet.marks.add(MARK)
+    def mark_of(self, unet: Patcher) -> str | None:
+        return unet.mark
+
+    def unet_without_scripts(self, p: Processing) -> Patcher:
+        return p.webui.original
+
+    def prepare_sampling(self, unet: Patcher, x: Tensor) -> None:
+        """Here weights are merged when the model is asked."""
 
     def patch_weights(
         self, unet: Patcher, identity: str, patches: Mapping[str, Patch], strength: float

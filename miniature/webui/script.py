@@ -21,6 +21,7 @@ CALLBACKS = (
     "on_infotext_pasted",
     "on_app_started",
     "on_before_image_saved",
+    "on_cfg_denoiser",
 )
 
 
