@@ -96,7 +96,7 @@ class LayerDiffuse(scripts.Script):
 
     def postprocess_maskoverlay(self, p: Any, ppmo: Any, *args: Any) -> None:
         if self.handlers:
-            self.handlers.postprocess_maskoverlay(p, ppmo.mask_for_overlay, ppmo.overlay_image)
+            self.handlers.postprocess_maskoverlay(p, ppmo)
 
     def postprocess_image_after_composite(self, p: Any, pp: Any, *args: Any) -> None:
         if self.handlers:

@@ -12,17 +12,17 @@ from PIL import Image
 from lib_layerdiffusion import command
 from tests.helpers.jobs import picture
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def lines(document: str, beginning: str) -> list[list[str]]:
     """The command lines in a document's code blocks that begin so, as their words after the beginning."""
-    blocks = re.findall(r"^```\n(.*?)^```", (DOCS / document).read_text("utf-8"), re.S | re.M)
+    blocks = re.findall(r"^```\n(.*?)^```", (ROOT / document).read_text("utf-8"), re.S | re.M)
     found = [line for block in blocks for line in block.splitlines() if line.startswith(beginning)]
     return [shlex.split(line.removeprefix(beginning), comments=True) for line in found]
 
 
-WEIGHT_COMMANDS = lines("weight-files.md", "python -m lib_layerdiffusion ")
+WEIGHT_COMMANDS = lines("docs/weight-files.md", "python -m lib_layerdiffusion ")
 
 
 @pytest.mark.parametrize("words", WEIGHT_COMMANDS, ids=[" ".join(words) for words in WEIGHT_COMMANDS])
@@ -44,7 +44,7 @@ def test_every_command_for_weight_files_is_documented() -> None:
 def test_check_of_a_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (words,) = lines("troubleshooting.md", "python -c ")
+    (words,) = lines("docs/troubleshooting.md", "python -c ")
     Image.fromarray(picture()).save(tmp_path / "00000-7.png")
     monkeypatch.chdir(tmp_path)
     space: dict[str, Image.Image] = {}

@@ -16,12 +16,12 @@ from torch import Tensor
 from lib_layerdiffusion.errors import GenerationFailed, LayerDiffuseError, for_user
 from lib_layerdiffusion.hosts.base import Host, Job
 from lib_layerdiffusion.job.generation import Generation
-from lib_layerdiffusion.job.init_pictures import InitPictures
+from lib_layerdiffusion.job.init_pictures import InitPictures, has_init_pictures
 from lib_layerdiffusion.networks import Networks
 from lib_layerdiffusion.page.latest import Latest
 from lib_layerdiffusion.pictures.arithmetic import Uint8Image, preview
 from lib_layerdiffusion.request import infotext, scenes, xyz_axes
-from lib_layerdiffusion.request.settings import Settings
+from lib_layerdiffusion.request.settings import Settings, enabled_method
 
 STATE = "_layerdiffuse"
 PREVIEW = "layerdiffuse_preview"
@@ -36,10 +36,10 @@ class JobState:
         self.generation = generation
         self.latents: dict[int, Tensor] = {}
         self.init_pictures: InitPictures | None = None
-        self.overlay_mask: Image.Image | None = None
         self.decoded: list[Uint8Image] = []
         self.finishing: Any = None
         self.broken = False
+        self.overlay: Any = None
 
 
 class Undeliverable:
@@ -67,11 +67,11 @@ class Hooks:
     def before_process(self, p: Job, args: Sequence[Any]) -> None:
         """Make the batch consist of whole scenes; what is wrong with the settings, `process` will say."""
         try:
-            settings = Settings.from_args(args, xyz_axes.arguments(p))
+            method = enabled_method(args, xyz_axes.arguments(p))
         except LayerDiffuseError:
             return
-        if settings.enabled:
-            scenes.arrange(p, settings.method.frames)
+        if method is not None:
+            scenes.arrange(p, method.frames)
 
     def process(self, p: Job, args: Sequence[Any]) -> None:
         """Check the job and prepare it; what is wrong ends it before sampling."""
@@ -82,7 +82,7 @@ class Hooks:
                 return
             options = xyz_axes.options(p, self.host.options())
             generation = Generation(self.host, self.networks, settings, options)
-            encodes = settings.method.decodes_alpha and bool(getattr(p, "init_images", None))
+            encodes = settings.method.decodes_alpha and has_init_pictures(p)
             generation.prepare(p, encodes)
             state = JobState(p, generation)
             setattr(p, STATE, state)
@@ -164,13 +164,13 @@ class Hooks:
         """Keep the hook's argument: its `image` becomes what all scripts make of it, in whatever order."""
         state = _state(p)
         if state is not None:
-            state.finishing, state.overlay_mask = pp, None
+            state.finishing, state.overlay = pp, None
 
-    def postprocess_maskoverlay(self, p: Job, mask: Image.Image | None, overlay: Image.Image | None) -> None:
-        """Keep the mask if the host is going to lay the original over the picture."""
+    def postprocess_maskoverlay(self, p: Job, ppmo: Any) -> None:
+        """Keep the hook's argument: mask and overlay become what all scripts make of them."""
         state = _state(p)
         if state is not None:
-            state.overlay_mask = mask if overlay is not None else None
+            state.overlay = ppmo
 
     def deliver(self, p: Job, picture: Image.Image) -> Any:
         """Return what the host shall save and show for a finished picture: RGBA where the method decodes."""
@@ -201,7 +201,7 @@ class Hooks:
                 "LayerDiffuse has no latent for this picture; another extension replaced the sampling. "
                 "Disable it and generate again."
             )
-        mask = state.overlay_mask
+        mask = _mask_of_overlay(state.overlay)
         # with a mask, the host has laid the original over it by now
         finished = picture if mask is None or state.finishing is None else state.finishing.image
         finished_rgb = np.array(finished.convert("RGB"))
@@ -247,6 +247,11 @@ class Hooks:
             for key, value in p.extra_generation_params.items()
             if not key.startswith(infotext.PREFIX)
         }
+
+
+def _mask_of_overlay(ppmo: Any) -> Image.Image | None:
+    """The mask, if the host lays the original over the picture."""
+    return None if ppmo is None or ppmo.overlay_image is None else ppmo.mask_for_overlay
 
 
 def _as_host_rounds(image: Tensor) -> Uint8Image:

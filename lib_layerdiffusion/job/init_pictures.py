@@ -11,15 +11,27 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lib_layerdiffusion.errors import for_user
+from lib_layerdiffusion.errors import BadPicture, for_user
 from lib_layerdiffusion.hosts.base import EncodePixels, Host, Job
 from lib_layerdiffusion.job.generation import Generation
 from lib_layerdiffusion.pictures.arithmetic import blend
-from lib_layerdiffusion.pictures.reading import flatten, to_rgba
+from lib_layerdiffusion.pictures.reading import flatten, read_init_picture
 from lib_layerdiffusion.transparency.latents import add_offset
 
 LATENT_UPSCALE = 3
 """The host's resize mode that leaves init images at their own size."""
+
+
+def has_init_pictures(p: Job) -> bool:
+    """True for img2img. Raises BadPicture where the pictures are not in a list."""
+    given = getattr(p, "init_images", None)
+    if given is None:
+        return False
+    if not isinstance(given, list | tuple):
+        raise BadPicture(
+            f"The init pictures (init_images) are a {type(given).__name__}; they must be a list of pictures."
+        )
+    return bool(given)
 
 
 class InitPictures:
@@ -36,7 +48,7 @@ class InitPictures:
             p.__dict__.pop("init", None)
             given = p.init_images
             # not in a hook: a picture that cannot be read ends the job by itself
-            self._pictures = [to_rgba(picture) for picture in given]
+            self._pictures = [read_init_picture(picture) for picture in given]
             p.init_images = [flatten(picture) for picture in self._pictures]
             try:
                 # the quick encoder is no VAE and takes no offset

@@ -4,15 +4,42 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from lib_layerdiffusion.errors import BadPicture
 from lib_layerdiffusion.pictures.arithmetic import Uint8Image
 
+FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "TGA", "AVIF", "HEIF", "JXL")
+"""What is opened, as Pillow and its plug-ins call it. Others may start a program (EPS does), or need one."""
+
+LARGEST = 64_000_000
+"""Pixels that a condition picture may have in its file."""
+ENOUGH = 4096 * 4096
+"""Pixels that it keeps: it will be resized to the generation."""
+
+ORIENTATION = 0x0112
+"""The EXIF tag that says how to turn a picture."""
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _EDITOR_KEYS = ("background", "image", "composite")
+_STRIP = 256
+
+
+def open_picture(raw: bytes) -> Image.Image:
+    """Open a picture file of one of the FORMATS, without decoding it. Raises what Pillow raises."""
+    Image.init()
+    return Image.open(io.BytesIO(raw), formats=[kind for kind in FORMATS if kind in Image.OPEN])
 
 
 def to_rgba(picture: Image.Image, name: str = "init") -> Image.Image:
@@ -20,27 +47,44 @@ def to_rgba(picture: Image.Image, name: str = "init") -> Image.Image:
 
     `name` is what the picture is called in messages. Raises BadPicture.
     """
-    if 0 in picture.size:
-        raise BadPicture(
-            f"The {name} picture is empty ({picture.width}x{picture.height} pixels); give another."
-        )
+    _check(picture, name)
     try:
         picture.load()
         if picture.mode == "La":
             picture = picture.convert("LA")
         if picture.mode.startswith(("I", "F")):
-            # Pillow clips these to 8 bits instead of scaling them; 16 bits is what PNG files hold
-            values = np.nan_to_num(np.asarray(picture).astype(np.float32))
-            scale = 257.0 if values.max(initial=0) > 255 else 1.0
-            picture = Image.fromarray((values / scale).clip(0, 255).round().astype(np.uint8))
+            picture = _from_deep_grey(picture)
         return picture if picture.mode == "RGBA" else picture.convert("RGBA")
     # a picture is read from its file only now, and every format has errors of its own
     except Exception as error:
         raise _unreadable(name, error) from error
 
 
+def _check(picture: Image.Image, name: str) -> None:
+    if 0 in picture.size:
+        raise BadPicture(
+            f"The {name} picture is empty ({picture.width}x{picture.height} pixels); give another."
+        )
+    if picture.format is not None and picture.format not in FORMATS:
+        raise _unreadable(name, ValueError(f"{picture.format} files are not opened"))
+
+
+def _from_deep_grey(picture: Image.Image) -> Image.Image:
+    """Scale what Pillow would clip to 8 bits: integers are of 16 bits, floats from 0 to 255."""
+    values = np.asarray(picture)
+    levels = np.nan_to_num(values.astype(np.float32)) / (257 if picture.mode.startswith("I") else 1)
+    grey = Image.fromarray(levels.clip(0, 255).round().astype(np.uint8))
+    # PNG files name one value that is transparent
+    clear = picture.info.get("transparency")
+    if isinstance(clear, int):
+        grey.putalpha(Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
+    return grey
+
+
 def _unreadable(name: str, error: Exception) -> BadPicture:
     reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+    if isinstance(error, Image.UnidentifiedImageError):
+        reason = "give a PNG, JPEG, WebP, GIF, BMP or TIFF file"
     return BadPicture(f"The {name} picture is not a picture file that can be read: {reason}.")
 
 
@@ -51,26 +95,67 @@ def flatten(picture: Image.Image, grey: int = 127) -> Image.Image:
     return background
 
 
-def read_picture(value: Any, name: str) -> Uint8Image | None:
+def read_picture(value: Any, name: str, enough: int = ENOUGH) -> Uint8Image | None:
     """Return the picture in `value` as RGBA uint8 [H, W, 4], or None where none was given.
 
     Accepts a numpy array (grey, RGB or RGBA; integers up to 255, uint16, or float in [0, 1]), a PIL picture,
     base64 text or a data URL of a picture file, and the dictionaries image editors make. None, "" and an
-    empty dictionary are no picture. `name` is what the picture is called in messages. Raises BadPicture.
+    empty dictionary are no picture. Files and PIL pictures of more pixels than `enough` are reduced, those of
+    more than LARGEST refused. `name` is what the picture is called in messages. Raises BadPicture.
     """
     if isinstance(value, dict):
         value = next((value[k] for k in _EDITOR_KEYS if value.get(k) is not None), None)
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     if isinstance(value, Image.Image):
-        return np.array(to_rgba(_upright(value, name), name))
+        return _from_picture(value, name, enough)
     if isinstance(value, np.ndarray):
         return _from_array(value, name)
     if isinstance(value, str):
-        return _from_text(value, name)
+        with _opened(value, name) as picture:
+            return _from_picture(picture, name, enough)
     raise BadPicture(
         f"The {name} picture is a {type(value).__name__}; give an RGBA array, a PIL picture or base64 text."
     )
+
+
+def read_init_picture(value: Any) -> Image.Image:
+    """Return an init picture as RGBA, at its own size. Takes what `read_picture` takes. Raises BadPicture."""
+    if isinstance(value, Image.Image):
+        # turned upright by whoever opened it, and of a size that was let in
+        return to_rgba(value)
+    read = read_picture(value, "init", enough=LARGEST)
+    if read is None:
+        raise BadPicture("One of the init pictures is missing; give a picture for each.")
+    return Image.fromarray(read)
+
+
+def _from_picture(picture: Image.Image, name: str, enough: int) -> Uint8Image:
+    _check(picture, name)
+    if picture.width * picture.height > LARGEST:
+        raise _too_large(name, f"{picture.width}x{picture.height} pixels")
+    turn = _turn(picture, name)
+    factor = math.ceil(math.sqrt(picture.width * picture.height / enough))
+    if factor > 1:
+        picture = _reduced(picture, factor, name)
+    picture = to_rgba(picture, name)
+    return np.array(picture if turn is None else picture.transpose(turn))
+
+
+def _too_large(name: str, size: str) -> BadPicture:
+    return BadPicture(
+        f"The {name} picture is too large ({size}); make it smaller than {LARGEST // 1_000_000} megapixels."
+    )
+
+
+def _reduced(picture: Image.Image, factor: int, name: str) -> Image.Image:
+    """Shrink by a whole number, strip by strip: as RGBA the picture may take 32 times what it takes now."""
+    size = -(-picture.width // factor), -(-picture.height // factor)
+    result = Image.new("RGBA", size)
+    for top in range(0, size[1], _STRIP):
+        box = 0, top * factor, picture.width, min((top + _STRIP) * factor, picture.height)
+        result.paste(to_rgba(picture.crop(box), name).reduce(factor), (0, top))
+    return result
 
 
 def _from_array(array: np.ndarray, name: str) -> Uint8Image:
@@ -96,7 +181,7 @@ def _from_array(array: np.ndarray, name: str) -> Uint8Image:
     elif array.dtype.kind == "b":
         array = array * np.uint8(255)
     elif array.dtype == np.uint16:
-        array = array // 257
+        array = (array / np.float32(257)).round()
     array = array.clip(0, 255).astype(np.uint8)
     if array.shape[2] in (1, 2):
         array = np.concatenate([array[..., :1].repeat(3, axis=2), array[..., 1:]], axis=2)
@@ -105,7 +190,8 @@ def _from_array(array: np.ndarray, name: str) -> Uint8Image:
     return array
 
 
-def _from_text(text: str, name: str) -> Uint8Image:
+def _opened(text: str, name: str) -> Image.Image:
+    """Open the picture file in base64 text or a data URL, without decoding it."""
     data = text.strip()
     if data.startswith("data:"):
         data = data.partition(",")[2]
@@ -116,17 +202,20 @@ def _from_text(text: str, name: str) -> Uint8Image:
             f"The {name} picture is text that is not base64; send the file as base64 or as a data URL."
         ) from error
     try:
-        with Image.open(io.BytesIO(raw)) as picture:
-            return np.array(to_rgba(_upright(picture, name), name))
-    except BadPicture:
-        raise
+        return open_picture(raw)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _too_large(name, "far more than that") from error
     except Exception as error:
         raise _unreadable(name, error) from error
 
 
-def _upright(picture: Image.Image, name: str) -> Image.Image:
-    """Turn a picture as its EXIF orientation says."""
+def _turn(picture: Image.Image, name: str) -> Image.Transpose | None:
+    """Load a picture, and return how it is turned upright, as its EXIF orientation says."""
     try:
-        return ImageOps.exif_transpose(picture)
+        picture.load()
+        # that has turned it
+        if picture.format == "TIFF":
+            return None
+        return UPRIGHT.get(picture.getexif().get(ORIENTATION))
     except Exception as error:
         raise _unreadable(name, error) from error

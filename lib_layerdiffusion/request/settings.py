@@ -63,7 +63,7 @@ class Settings:
         `changed` takes the place of some, by name. Where disabled nothing else is looked at. Raises
         BadSetting and BadPicture.
         """
-        values = {**dict(ARGUMENTS), **_by_name(args), **(changed or {})}
+        values = _values(args, changed)
         if not _truth(values["enabled"]):
             return cls()
         pictures = {
@@ -94,11 +94,21 @@ class Settings:
             )
 
 
+def enabled_method(args: Sequence[Any], changed: Mapping[str, Any] | None = None) -> Method | None:
+    """Return the method of what `Settings.from_args` reads, None where disabled, without reading pictures."""
+    values = _values(args, changed)
+    return find_method(str(values["method"])) if _truth(values["enabled"]) else None
+
+
+def _values(args: Sequence[Any], changed: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {**dict(ARGUMENTS), **_by_name(args), **(changed or {})}
+
+
 def _by_name(args: Sequence[Any]) -> dict[str, Any]:
     names = [name for name, _ in ARGUMENTS]
     if not args or not isinstance(args[0], Mapping):
         return dict(zip(names, args, strict=False))
-    unknown = [str(name) for name in args[0] if name not in names]
+    unknown = [" ".join(str(name).split()) for name in args[0] if name not in names]
     if unknown:
         raise BadSetting(f'LayerDiffuse has no setting "{unknown[0]}". It has: {", ".join(names)}.')
     return {"enabled": True, **args[0]}

@@ -14,6 +14,7 @@ from typing import Any
 from PIL import Image, PngImagePlugin
 
 from lib_layerdiffusion.errors import LayerDiffuseError
+from lib_layerdiffusion.pictures.reading import open_picture
 from lib_layerdiffusion.request.settings import ARGUMENTS
 from miniature.webui.processing import Processing, WebUI
 
@@ -84,7 +85,7 @@ def encoded(image: Image.Image) -> str:
 
 
 def decoded(text: str) -> Image.Image:
-    return Image.open(io.BytesIO(base64.b64decode(text.rpartition(",")[2])))
+    return open_picture(base64.b64decode(text.rpartition(",")[2]))
 
 
 @contextmanager

@@ -251,6 +251,7 @@ class WebUI:
             index=p.batch_index, mask_for_overlay=p.mask_for_overlay, overlay_image=overlay
         )
         p.run_hook("postprocess_maskoverlay", masks)
+        overlay = masks.overlay_image
         if overlay is not None:
             if p.paste_to is not None and p.inpaint_full_res:
                 left, top, width, height = p.paste_to

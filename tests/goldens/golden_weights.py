@@ -2,7 +2,7 @@
 
 No random generator of any library is involved, only 32-bit integer arithmetic
 and one exactly rounded float32 multiply, so every implementation (numpy, torch,
-C, JavaScript ...) gets the same bits. The rule in words is in goldens/README.md.
+C, JavaScript ...) gets the same bits.
 """
 
 import hashlib

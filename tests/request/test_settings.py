@@ -187,8 +187,8 @@ def test_no_picture(value: Any) -> None:
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F"])
 def test_every_kind_of_picture_becomes_rgba(mode: str) -> None:
     grey = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16))
-    if mode == "I;16":
-        image = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    if mode in ("I;16", "I"):
+        image = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257).convert(mode)
     else:
         image = grey.convert(mode)
     read = read_picture(image, "foreground")
