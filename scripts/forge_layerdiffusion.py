@@ -130,7 +130,9 @@ def start() -> None:
 
 def before_step(handlers: Any, params: Any) -> None:
     """Host callback: the model is about to be asked, once more, about the latents `params.x`."""
-    handlers.before_step(getattr(params.denoiser, "p", None), params.x)
+    p = getattr(params.denoiser, "p", None)
+    if p is not None:
+        handlers.before_step(p, params.x)
 
 
 def app_started(host: Any, demo: Any, app: Any) -> None:

@@ -165,12 +165,9 @@ class Generation:
         if not self._patches:
             return
         self._announced = True
-        found = host.unet(p)
-        if host.mark_of(found) == self._mark:
+        if host.mark_of(host.unet(p)) == self._mark:
             return
-        if host.mark_of(found) is not None:
-            # hosts keep models with what the last job left on them
-            host.install(p, host.unet_without_scripts(p))
+        remove_leftover(host, p)
         self.patch(p, *x.shape[-2:])
         host.prepare_sampling(host.unet(p), x)
 
@@ -271,3 +268,14 @@ class Generation:
         if edited is result:
             return result, preview(rgba)
         return edited, preview(edited / np.float32(255))
+
+
+def remove_leftover(host: Host, p: Job) -> bool:
+    """Take off what an earlier job left on the UNet that samples; return whether there was anything.
+
+    Some hosts keep models loaded, and go on with one as its last sampling left it.
+    """
+    if host.mark_of(host.unet(p)) is None:
+        return False
+    host.install(p, host.unet_without_scripts(p))
+    return True

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lib_layerdiffusion.errors import GenerationFailed, LayerDiffuseError, for_user
 from lib_layerdiffusion.hosts.base import Host, Job
-from lib_layerdiffusion.job.generation import Generation
+from lib_layerdiffusion.job.generation import Generation, remove_leftover
 from lib_layerdiffusion.job.init_pictures import InitPictures, has_init_pictures
 from lib_layerdiffusion.networks import Networks
 from lib_layerdiffusion.page.latest import Latest
@@ -107,9 +107,16 @@ class Hooks:
             self._break(p, state, error)
 
     def before_step(self, p: Job, x: Tensor) -> None:
-        """Follow the host to another UNet in the middle of sampling; `x` [B, 4, h, w] are the latents."""
+        """Follow the host to another UNet in the middle of sampling; `x` [B, 4, h, w] are the latents.
+
+        Hosts call it in every job.
+        """
         state = _state(p)
-        if state is None or state.broken:
+        if state is None:
+            if remove_leftover(self.host, p):
+                self.host.prepare_sampling(self.host.unet(p), x)
+            return
+        if state.broken:
             return
         try:
             state.generation.before_step(p, x)

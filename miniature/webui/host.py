@@ -51,7 +51,13 @@ class MiniatureHost:
         return self._models_dir
 
     def base_model(self, p: Processing) -> BaseModel:
+        if p.webui.other is not None:
+            return BaseModel(p.webui.other.family, p.webui.other.title)
         return BaseModel(self.family, self.title or f"the miniature ({self.family})", self.inpainting)
+
+    def later_models(self, p: Processing) -> Mapping[str, BaseModel]:
+        chosen = {"refiner": p.refiner, "checkpoint for hires fix": p.hr_checkpoint}
+        return {role: BaseModel(one.family, one.title) for role, one in chosen.items() if one and one.told}
 
     def fail(self, p: Processing, error: LayerDiffuseError) -> None:
         def init(*args: Any) -> None:

@@ -5,6 +5,7 @@ What it leaves out of a real host has no bearing on the hooks: face restoration,
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from miniature.nets.random_weights import BaseModel
 from miniature.nets.sampling import sample_euler_ancestral
 from miniature.nets.schedule import NoiseSchedule
 from miniature.webui import infotext_format
+from miniature.webui.checkpoints import Checkpoint
 from miniature.webui.patcher import Patcher, SharedNetwork
 
 logger = logging.getLogger("miniature")
@@ -83,6 +85,9 @@ class Processing:
     image_mask: Image.Image | None = None
     inpaint_full_res: bool = False
     tiling: bool = False
+    refiner: Checkpoint | None = None
+    refiner_switch_at: float = 0.8
+    hr_checkpoint: Checkpoint | None = None
     scripts: Sequence[Any] = ()
     script_args: Sequence[Any] = ()
     extra_generation_params: dict[str, Any] = field(default_factory=dict)
@@ -139,6 +144,15 @@ class Processing:
                 getattr(script, name)(self, *args, *self.script_args, **kwargs)
             except Exception:
                 logger.exception("error running %s", name)
+
+    def before_step(self, x: Tensor) -> None:
+        """Call what scripts have registered for each step; what it raises is forgotten too."""
+        params = SimpleNamespace(x=x, denoiser=SimpleNamespace(p=self))
+        for script in self.scripts:
+            try:
+                script.on_cfg_denoiser(params)
+            except Exception:
+                logger.exception("error running on_cfg_denoiser")
 
     def noise(self, shape: Sequence[int], offset: int = 0) -> Tensor:
         """Unit noise whose every picture depends on its own seed alone."""
@@ -199,6 +213,17 @@ class WebUI:
         self.schedule = NoiseSchedule()
         self.original = Patcher(SharedNetwork(base.unet))
         self.patcher = self.original
+        self.other: Checkpoint | None = None
+
+    def load(self, other: Checkpoint | None) -> None:
+        """Put another checkpoint in the place of the loaded one, or that one, None, in its place again."""
+        if self.other is not None:
+            self.other.patcher = self.patcher
+        else:
+            self._own = self.base, self.original, self.patcher
+        place = self._own if other is None else (other.base, other.original, other.patcher)
+        self.base, self.original, self.patcher = place
+        self.other = other
 
     @torch.inference_mode()
     def encode(self, pixels: Tensor) -> Tensor:
@@ -216,6 +241,8 @@ class WebUI:
         images: list[Any] = []
         infotexts = []
         for iteration in range(p.n_iter):
+            if self.other is not None:
+                self.load(None)
             p.begin_batch(iteration)
             if not p.prompts:
                 break
@@ -280,6 +307,8 @@ class WebUI:
         latents = self._pass(p, torch.zeros(shape), sigmas)
         if not p.enable_hr:
             return latents
+        if p.hr_checkpoint is not None:
+            self.load(p.hr_checkpoint)
         size = [round(side * p.hr_scale) for side in shape[2:]]
         larger = torch.nn.functional.interpolate(latents, size, mode="bilinear")
         p.is_hr_pass = True
@@ -306,8 +335,14 @@ class WebUI:
         chunks = [0] if p.cfg_scale == 1 else [1, 0]
         prompts = [p.hr_prompts if p.is_hr_pass else p.prompts, p.negative_prompts]
         context, vector = self.base.text([text for chunk in chunks for text in prompts[chunk]])
+        steps = itertools.count()
 
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+            nonlocal context, vector
+            if self._goes_on_with_refiner(p, next(steps) / total):
+                self.load(p.refiner)
+                context, vector = self.base.text([text for chunk in chunks for text in prompts[chunk]])
+            p.before_step(x)
             repeated, sigmas = torch.cat([x] * len(chunks)), torch.cat([sigma] * len(chunks))
             eps = self.patcher.evaluate(
                 self.schedule.network_input(repeated, sigmas),
@@ -320,8 +355,15 @@ class WebUI:
             *uncond, cond = self.schedule.denoised(repeated, sigmas, eps).chunk(len(chunks))
             return uncond[0] + (cond - uncond[0]) * p.cfg_scale if uncond else cond
 
+        total = len(sigmas) - 1
         x = start + p.noise(start.shape) * sigmas[0]
         return sample_euler_ancestral(denoise, x, sigmas, lambda step: p.noise(start.shape, step + 1))
+
+
+    def _goes_on_with_refiner(self, p: Processing, done: float) -> bool:
+        """Like hosts by default, with hires fix only in the second pass."""
+        wanted = p.refiner is not None and p.refiner is not self.other
+        return wanted and done >= p.refiner_switch_at and p.is_hr_pass == p.enable_hr
 
 
 class DecodedSamples(list[Tensor]):
