@@ -19,6 +19,7 @@ from miniature.training.emoji import CONCEPTS, Emoji
 from miniature.webui.host import MiniatureHost
 from miniature.webui.processing import Processed, WebUI
 from miniature.webui.script import load_script
+from miniature.webui.state import state
 from tests.helpers.jobs import request
 
 # the miniature is too small to gain from more, and loses much where other work shares the cores
@@ -54,6 +55,12 @@ def known() -> Emoji:
     return Emoji(names, np.stack([pictures[n % len(pictures)] for n in range(len(names))]))
 
 
+@pytest.fixture(autouse=True)
+def no_button_is_pressed() -> None:
+    """Buttons are the process's, as in hosts."""
+    state.begin()
+
+
 @pytest.fixture
 def host(models_dir: Path) -> MiniatureHost:
     return MiniatureHost(models_dir)
@@ -80,6 +87,6 @@ def generate(webui: WebUI, script: Any) -> Callable[..., Processed]:
     """Run a job of two steps at 64x64; `args` None is the extension switched off."""
 
     def run(args: list[Any] | None = None, **settings: Any) -> Processed:
-        return webui.process_images(request(webui, script, args, **settings))
+        return webui.answer(request(webui, script, args, **settings))
 
     return run

@@ -80,7 +80,21 @@ class Host(Watch, Protocol):
         ...
 
     def fail(self, p: Job, error: LayerDiffuseError) -> None:
-        """Before sampling: make the job end with this error, visible in page and API."""
+        """Before sampling: make the job end with this error, visible in page and API.
+
+        Jobs that other scripts run over copies of `p` meanwhile have no part in it.
+        """
+        ...
+
+    def broken_off(self) -> bool:
+        """True from the moment the user asked to end the batch at hand, by Interrupt or Skip."""
+        ...
+
+    def evaluated(self, sampler: Any) -> bool:
+        """False where the pass that a sampler made, `p.sampler` of its time, ended before it asked the model.
+
+        Hosts look at their buttons before any patch of a model is asked.
+        """
         ...
 
     def say(self, p: Job, text: str) -> None:
@@ -184,8 +198,12 @@ class Host(Watch, Protocol):
 
     def encode_with(
         self, p: Job, encode: Callable[[EncodePixels, Tensor], Tensor]
-    ) -> AbstractContextManager[None]:
-        """Within the block, VAE encodes of `p` go through `encode(original, pixels)` -> VAE-space latent."""
+    ) -> AbstractContextManager[Callable[[], bool]]:
+        """Within the block, VAE encodes of `p` go through `encode(original, pixels)` -> VAE-space latent.
+
+        The block gets a function that is False once somebody else has put another VAE in its place, as every
+        job does that another script runs meanwhile.
+        """
         ...
 
     # --- pictures

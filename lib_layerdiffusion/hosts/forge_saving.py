@@ -8,7 +8,6 @@ the web API when one of them is the image format. Pictures that are not ours are
 from __future__ import annotations
 
 import base64
-import functools
 import io
 import itertools
 import struct
@@ -19,6 +18,7 @@ from typing import Any
 
 from PIL import Image, PngImagePlugin
 
+from lib_layerdiffusion.hosts.wrapping import wrap
 from lib_layerdiffusion.request.options import Options
 
 MARK = "layerdiffuse_alpha"
@@ -52,14 +52,14 @@ def install() -> None:
     """Wrap the host's writers, once per process. Call when the host's modules are loaded."""
     from modules import images
 
-    _wrap(images, "save_image_with_geninfo", _write_ours_as_lossless_webp)
+    wrap(images, "save_image_with_geninfo", _write_ours_as_lossless_webp)
     # not every host has a stealth writer
     stealth = sys.modules.get("modules.stealth_infotext")
     if stealth is not None:
-        _wrap(stealth, "add_stealth_pnginfo", _skip_ours)
+        wrap(stealth, "add_stealth_pnginfo", _skip_ours)
     api = sys.modules.get("modules.api.api")
     if api is not None:
-        _wrap(api, "encode_pil_to_base64", _send_ours_as_png)
+        wrap(api, "encode_pil_to_base64", _send_ours_as_png)
 
 
 def before_image_saved(params: Any, options: Options) -> None:
@@ -86,15 +86,6 @@ def _free(path: Path) -> Path:
     """The path, or one beside it that is not taken: hosts count only the files of their own folder."""
     names = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(1))
     return next(one for one in itertools.chain([path], names) if not one.exists())
-
-
-def _wrap(module: Any, name: str, wrapper: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-    function = getattr(module, name, None)
-    # scripts are loaded again when the page is reloaded; the host's modules are not
-    if function is not None and not hasattr(function, MARK):
-        wrapped = functools.wraps(function)(wrapper(function))
-        setattr(wrapped, MARK, True)
-        setattr(module, name, wrapped)
 
 
 def _skip_ours(write: Callable[[Any], None]) -> Callable[[Any], None]:

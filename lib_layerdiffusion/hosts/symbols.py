@@ -27,9 +27,14 @@ OBJECTS = {
     "params": "picture being saved",
     "plot": "module of the X/Y/Z plot",
     "state": "progress of the job",
+    "sampler": "sampler",
+    "denoiser": "denoiser of a sampler",
 }
 
-SHARED = ("webui", "webui_jobs", "webui_page", "forge_saving", "forge_sampling", "own_weights")
+SHARED = (
+    *("webui", "webui_jobs", "webui_page", "webui_state"),
+    *("forge_saving", "forge_sampling", "own_weights", "job_methods", "wrapping"),
+)
 FILES = {
     "forge": ("forge", "backend", *SHARED),
     "neo": ("neo", "weight_adapters", "backend", *SHARED),
@@ -105,7 +110,7 @@ def _used(file: str, names: dict[str, str]) -> set[str]:
             found.add(f"{names[chain[0]]}.{chain[1]}")
     for node in ast.walk(tree):
         # what is replaced by name
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "_wrap":
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "wrap":
             module, name = node.args[0], node.args[1]
             if ast.unparse(module) in names and isinstance(name, ast.Constant):
                 found.add(f"{names[ast.unparse(module)]}.{name.value!s}")

@@ -19,29 +19,26 @@ from torch import Tensor, nn
 
 from lib_layerdiffusion.errors import IncompatibleHost, LayerDiffuseError, UnsupportedMethod
 from lib_layerdiffusion.files.layer_patch import Lora, Patch, Shape
-from lib_layerdiffusion.hosts import forge_saving
+from lib_layerdiffusion.hosts import forge_saving, job_methods
 from lib_layerdiffusion.hosts.base import Around, BaseModel, EncodePixels, Job, Network, Posterior, Unet
 from lib_layerdiffusion.hosts.capabilities import Capabilities
 from lib_layerdiffusion.hosts.forge_sampling import AwaitedCalls, StepModifier
 from lib_layerdiffusion.hosts.own_weights import KeepsOwnWeights
 from lib_layerdiffusion.hosts.webui_jobs import WebUIJobs
 from lib_layerdiffusion.hosts.webui_page import WebUIPage
+from lib_layerdiffusion.hosts.webui_state import WebUIState
 
 MARK = "layerdiffuse"
 CALLS = "layerdiffuse_calls"
-BAR = ("job_count", "job_no", "sampling_steps", "sampling_step")
 
 
-class WebuiHost(KeepsOwnWeights, WebUIJobs, WebUIPage):
+class WebuiHost(KeepsOwnWeights, WebUIJobs, WebUIPage, WebUIState):
     """The part of `hosts.base.Host` that every kind of Forge shares."""
 
     name: str
     capabilities: Capabilities
     lists_in_infotext = True
     api_answers_extra_images = True
-
-    def __init__(self) -> None:
-        self._bar_before: dict[str, Any] = {}
 
     # --- what an adapter fills in
     memory: Any
@@ -108,30 +105,17 @@ class WebuiHost(KeepsOwnWeights, WebUIJobs, WebUIPage):
 
     def fail(self, p: Job, error: LayerDiffuseError) -> None:
         # what a hook raises is logged and forgotten; what `init` raises ends the job and is shown
-        def init(*args: Any, **kwargs: Any) -> None:
-            p.__dict__.pop("init", None)
+        def refuse(original: Callable[..., None], *args: Any) -> None:
             raise error
 
-        p.init = init
+        job_methods.around_next(p, "init", refuse)
 
     def say(self, p: Job, text: str) -> None:
         p.comment(text)
 
-    def report(self, text: str, fraction: float | None) -> None:
-        state = shared.state
-        state.textinfo = text or None
-        if fraction is not None:
-            # the page's bar shows steps of jobs
-            self._bar_before = self._bar_before or {name: getattr(state, name) for name in BAR}
-            for name, value in zip(BAR, (1, 0, 1000, round(1000 * fraction)), strict=True):
-                setattr(state, name, value)
-        elif self._bar_before:
-            for name, value in self._bar_before.items():
-                setattr(state, name, value)
-            self._bar_before = {}
-
-    def interrupted(self) -> bool:
-        return bool(shared.state.interrupted)
+    def evaluated(self, sampler: Any) -> bool:
+        denoiser = getattr(sampler, "model_wrap_cfg", None)
+        return getattr(denoiser, "step", None) != 0
 
     @contextmanager
     def option(self, name: str, value: Any) -> Iterator[None]:
@@ -270,7 +254,9 @@ class WebuiHost(KeepsOwnWeights, WebUIJobs, WebUIPage):
         return self.scaling(p).process_out(latent)
 
     @contextmanager
-    def encode_with(self, p: Job, encode: Callable[[EncodePixels, Tensor], Tensor]) -> Iterator[None]:
+    def encode_with(
+        self, p: Job, encode: Callable[[EncodePixels, Tensor], Tensor]
+    ) -> Iterator[Callable[[], bool]]:
         model = p.sd_model
         before = model.forge_objects
         # before the first sampling, forge_objects still is what the last job left there; a VAE's own `clone`
@@ -281,7 +267,7 @@ class WebuiHost(KeepsOwnWeights, WebUIJobs, WebUIPage):
         model.forge_objects = before.shallow_copy()
         model.forge_objects.vae = vae
         try:
-            yield
+            yield lambda: model.forge_objects.vae is vae
         finally:
             model.forge_objects = before
 

@@ -13,8 +13,8 @@ SAME = (None, "", "Use same checkpoint")
 class WebUIJobs:
     """The part of `hosts.base.Host` that looks at what was chosen for a job."""
 
-    refiner_never_from: float | None = 1.0
-    """The value of "Switch at" from which on it never comes to that; None where it counts noise levels."""
+    refiner_never_from = 1.0
+    """The value of "Switch at" from which on it never comes to that."""
 
     def tiles(self, p: Job) -> bool:
         # Forge (main) shows the switch, and does nothing with it; Forge Neo has none
@@ -24,9 +24,7 @@ class WebUIJobs:
         from modules import sd_models
 
         chosen = {}
-        switch = getattr(p, "refiner_switch_at", None)
-        never = None not in (switch, self.refiner_never_from) and switch >= self.refiner_never_from
-        if not never:
+        if (getattr(p, "refiner_switch_at", None) or 0) < self.refiner_never_from:
             chosen["refiner"] = getattr(p, "refiner_checkpoint_info", None)
         name = getattr(p, "hr_checkpoint_name", None)
         if getattr(p, "enable_hr", False) and name not in SAME:

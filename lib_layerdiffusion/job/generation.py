@@ -6,6 +6,7 @@ import logging
 import uuid
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,8 +52,9 @@ class Generation:
         self._signals: dict[tuple[int, int], dict[int, Tensor]] = {}
         self._shared: SharedAttention | None = None
         self._release: Callable[[], None] | None = None
-        self._unseen = self._announced = self._missed = False
+        self._unseen = self._announced = self._taken = False
         self._mark = ""
+        self._sampler: Any = None
         self._said: list[str] = []
         self._job: Job | None = None
 
@@ -97,8 +99,8 @@ class Generation:
         for role, base in self.host.later_models(p).items():
             if base.family != family.key:
                 raise UnsupportedBaseModel(
-                    f'"{self.method.label}" needs an {family.title} checkpoint, but {base.title} is chosen as '
-                    f"{role}. Choose an {family.title} checkpoint there, or none."
+                    f'"{self.method.label}" needs an {family.title} checkpoint, but {base.title} is chosen '
+                    f"as {role}. Choose an {family.title} checkpoint there, or none."
                 )
 
     def _check_weights(self, p: Job) -> None:
@@ -119,6 +121,12 @@ class Generation:
 
         Hosts may ask twice for one sampling; a UNet that is already ours stays as it is.
         """
+        if not getattr(p, "is_hr_pass", False):
+            self._taken = False
+        self._announced = False
+        self._patch(p, height, width)
+
+    def _patch(self, p: Job, height: int, width: int) -> None:
         host, settings = self.host, self.settings
         original = host.unet(p)
         if host.mark_of(original) is not None or not self._patches:
@@ -136,7 +144,7 @@ class Generation:
         else:
             self._share_attention(p, unet, height, width)
         self._release = host.condition(p, unet, original, concat, settings.ending_step, self._seen)
-        self._unseen = True
+        self._unseen, self._sampler = True, p.sampler
         self._mark = uuid.uuid4().hex
         host.mark(unet, self._mark)
         host.install(p, unet)
@@ -161,26 +169,32 @@ class Generation:
         It goes on with a refiner, say. Called before each evaluation of latents like `x` [B, 4, h, w].
         """
         host = self.host
-        self._missed = self._missed or self._announced
         if not self._patches:
             return
+        self._taken = self._taken or self._announced
         self._announced = True
         if host.mark_of(host.unet(p)) == self._mark:
             return
         remove_leftover(host, p)
-        self.patch(p, *x.shape[-2:])
+        self._patch(p, *x.shape[-2:])
         host.prepare_sampling(host.unet(p), x)
 
     def _seen(self) -> None:
         self._unseen = self._announced = False
 
+    def end_pass(self) -> None:
+        """Say that a sampling pass is over."""
+        # one that ended before its first step had no use for any model
+        skipped = self._unseen and self.host.evaluated(self._sampler)
+        self._taken = self._taken or self._announced or skipped
+        self._unseen, self._announced, self._sampler = False, False, None
+
     def check_sampled(self, latent: Tensor | None) -> None:
-        """Raise GenerationFailed if the last sampling did without the UNet that was prepared for it.
+        """Raise GenerationFailed if a pass of this batch did without the UNet that was prepared for it.
 
         Also if its latent [4, h, w], None where there is none, holds NaN or infinity.
         """
-        skipped = self._unseen and not self.host.interrupted()
-        if skipped or self._announced or self._missed:
+        if self._taken:
             raise GenerationFailed(
                 "Another extension put its own model in the place of the one that LayerDiffuse had prepared. "
                 "Switch extensions that change the model off one by one to find it."

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from lib_layerdiffusion.errors import GenerationFailed, LayerDiffuseError, for_user
+from lib_layerdiffusion.hosts import job_methods
 from lib_layerdiffusion.hosts.base import Host, Job
 from lib_layerdiffusion.job.generation import Generation, remove_leftover
 from lib_layerdiffusion.job.init_pictures import InitPictures, has_init_pictures
@@ -101,6 +102,8 @@ class Hooks:
         if state is None:
             return
         try:
+            if getattr(p, "is_hr_pass", False):
+                state.generation.end_pass()
             state.generation.patch(p, *x.shape[-2:])
             self._catch_highres_latents(p, state)
         except Exception as error:
@@ -147,11 +150,10 @@ class Hooks:
     def post_sample(self, p: Job, samples: Any) -> None:
         """Keep a batch's final latents [B, 4, h, w]; decoded highres results are no latents."""
         state = _state(p)
-        if (
-            state is not None
-            and isinstance(samples, Tensor)
-            and not getattr(samples, "already_decoded", False)
-        ):
+        if state is None:
+            return
+        state.generation.end_pass()
+        if isinstance(samples, Tensor) and not getattr(samples, "already_decoded", False):
             state.latents[p.iteration] = samples.detach()
 
     def postprocess_batch(self, p: Job, images: Tensor | None) -> None:
@@ -248,6 +250,7 @@ class Hooks:
     def _forget(self, p: Job) -> None:
         """Remove what an earlier run left on this processing object, or on the one it was copied from."""
         p.__dict__.pop(STATE, None)
+        job_methods.forget(p)
         p.extra_result_images = [i for i in p.extra_result_images if not hasattr(i, PREVIEW)]
         p.extra_generation_params = {
             key: value

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lib_layerdiffusion.errors import BadPicture, for_user
+from lib_layerdiffusion.errors import BadPicture, GenerationFailed, for_user
+from lib_layerdiffusion.hosts import job_methods
 from lib_layerdiffusion.hosts.base import EncodePixels, Host, Job
 from lib_layerdiffusion.job.generation import Generation
 from lib_layerdiffusion.pictures.arithmetic import blend
@@ -20,6 +21,11 @@ from lib_layerdiffusion.transparency.latents import add_offset
 
 LATENT_UPSCALE = 3
 """The host's resize mode that leaves init images at their own size."""
+
+TAKEN_AWAY = (
+    "Another extension changed the VAE, or ran a job of its own, while the init picture was encoded, and so "
+    "its transparency was lost. Switch others off one by one to find it."
+)
 
 
 def has_init_pictures(p: Job) -> bool:
@@ -42,22 +48,26 @@ class InitPictures:
         self._generation = generation
         self._p = p
         self._pictures: list[Image.Image] = []
-        original = p.init
 
-        def init(*args: Any, **kwargs: Any) -> Any:
-            p.__dict__.pop("init", None)
+        def init(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             given = p.init_images
             # not in a hook: a picture that cannot be read ends the job by itself
             self._pictures = [read_init_picture(picture) for picture in given]
             p.init_images = [flatten(picture) for picture in self._pictures]
             try:
                 # the quick encoder is no VAE and takes no offset
-                with host.option("sd_vae_encode_method", "Full"), host.encode_with(p, self._encoder()):
-                    return original(*args, **kwargs)
+                with (
+                    host.option("sd_vae_encode_method", "Full"),
+                    host.encode_with(p, self._encoder()) as is_in_place,
+                ):
+                    result = original(*args, **kwargs)
+                    if not is_in_place():
+                        raise GenerationFailed(TAKEN_AWAY)
             finally:
                 p.init_images = given
+            return result
 
-        p.init = init
+        job_methods.around_next(p, "init", init)
 
     def _number(self, position: int) -> int:
         """Which picture belongs to a position in the batch: one picture serves all."""

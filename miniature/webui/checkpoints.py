@@ -24,3 +24,22 @@ class Checkpoint:
 
     def __post_init__(self) -> None:
         self.original = self.patcher = Patcher(SharedNetwork(self.base.unet))
+
+
+class ExchangesCheckpoints:
+    """The part of a WebUI that knows which checkpoint is loaded: its own, or `other`."""
+
+    base: BaseModel
+    original: Patcher
+    patcher: Patcher
+    other: Checkpoint | None = None
+
+    def load(self, other: Checkpoint | None) -> None:
+        """Put another checkpoint in the place of the loaded one, or that one, None, in its place again."""
+        if self.other is not None:
+            self.other.patcher = self.patcher
+        else:
+            self._own = self.base, self.original, self.patcher
+        place = self._own if other is None else (other.base, other.original, other.patcher)
+        self.base, self.original, self.patcher = place
+        self.other = other

@@ -13,12 +13,15 @@ from torch import Tensor, nn
 
 from lib_layerdiffusion.errors import LayerDiffuseError, UnsupportedMethod
 from lib_layerdiffusion.files.layer_patch import Patch, Shape
+from lib_layerdiffusion.hosts import job_methods
 from lib_layerdiffusion.hosts.base import Around, BaseModel, EncodePixels, Network, Posterior
 from lib_layerdiffusion.hosts.capabilities import Capabilities
 from lib_layerdiffusion.request.options import Options
 from lib_layerdiffusion.request.xyz_axes import Axis
+from miniature.webui.images import resize_image
 from miniature.webui.patcher import Patcher, StepRule
-from miniature.webui.processing import Processing, resize_image
+from miniature.webui.processing import Processing
+from miniature.webui.state import state
 
 
 class MiniatureHost:
@@ -42,7 +45,6 @@ class MiniatureHost:
         self.inpainting = inpainting
         self.title = ""
         self.dtype = dtype
-        self.interrupt = False
         self.reported: list[tuple[str, float | None]] = []
         self.settings: dict[str, Any] = {}
 
@@ -60,11 +62,10 @@ class MiniatureHost:
         return {role: BaseModel(one.family, one.title) for role, one in chosen.items() if one and one.told}
 
     def fail(self, p: Processing, error: LayerDiffuseError) -> None:
-        def init(*args: Any) -> None:
-            p.__dict__.pop("init", None)
+        def refuse(original: Callable[..., None], *args: Any) -> None:
             raise error
 
-        p.init = init  # type: ignore[method-assign, assignment]
+        job_methods.around_next(p, "init", refuse)
 
     def say(self, p: Processing, text: str) -> None:
         p.comments.append(text)
@@ -73,7 +74,13 @@ class MiniatureHost:
         self.reported = [*self.reported[-99:], (text, fraction)]
 
     def interrupted(self) -> bool:
-        return self.interrupt
+        return state.interrupted
+
+    def broken_off(self) -> bool:
+        return state.interrupted or state.skipped
+
+    def evaluated(self, sampler: Any) -> bool:
+        return bool(sampler.evaluations)
 
     @contextmanager
     def option(self, name: str, value: Any) -> Iterator[None]:
@@ -156,13 +163,15 @@ class MiniatureHost:
         return p.webui.base.vae.process_out(latent)
 
     @contextmanager
-    def encode_with(self, p: Processing, encode: Callable[[EncodePixels, Tensor], Tensor]) -> Iterator[None]:
+    def encode_with(
+        self, p: Processing, encode: Callable[[EncodePixels, Tensor], Tensor]
+    ) -> Iterator[Callable[[], bool]]:
         original = p.webui.encode
-        p.webui.encode = lambda pixels: encode(original, pixels)  # type: ignore[method-assign]
+        ours = p.webui.encode = lambda pixels: encode(original, pixels)  # type: ignore[method-assign]
         try:
-            yield
+            yield lambda: vars(p.webui).get("encode") is ours
         finally:
-            del p.webui.encode
+            vars(p.webui).pop("encode", None)
 
     # --- pictures
     def tiles(self, p: Processing) -> bool:

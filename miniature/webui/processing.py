@@ -1,14 +1,16 @@
 """A WebUI in small: the processing object, the hook order and the swallowed exceptions of Forge.
 
-What it leaves out of a real host has no bearing on the hooks: face restoration, grids, prompt syntax.
+What it leaves out of a real host has no bearing on the hooks: face restoration, prompt syntax.
 """
 
 from __future__ import annotations
 
-import itertools
+import json
 import logging
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,48 +20,39 @@ from PIL import Image, ImageChops
 from torch import Tensor, nn
 
 from miniature.nets.random_weights import BaseModel
-from miniature.nets.sampling import sample_euler_ancestral
 from miniature.nets.schedule import NoiseSchedule
-from miniature.webui import infotext_format
-from miniature.webui.checkpoints import Checkpoint
+from miniature.webui import images, infotext_format
+from miniature.webui.checkpoints import Checkpoint, ExchangesCheckpoints
+from miniature.webui.images import resize_image
 from miniature.webui.patcher import Patcher, SharedNetwork
+from miniature.webui.sampler import DecodedSamples, Sampler
+from miniature.webui.state import state
 
 logger = logging.getLogger("miniature")
 
 LATENT_UPSCALE = 3
 
 
-def resize_image(mode: int, image: Image.Image, width: int, height: int) -> Image.Image:
-    """Resize as hosts do: 0 stretches, 1 covers and cuts, 2 fits in and repeats the edge."""
-    if mode == 0:
-        return image.resize((width, height), Image.Resampling.LANCZOS)
-    wide = image.width * height > width * image.height
-    by_height = wide if mode == 1 else not wide
-    size = (
-        (image.width * height // image.height, height)
-        if by_height
-        else (width, image.height * width // image.width)
-    )
-    scaled = image.resize((max(1, size[0]), max(1, size[1])), Image.Resampling.LANCZOS)
-    left, top = width // 2 - scaled.width // 2, height // 2 - scaled.height // 2
-    if mode == 1:
-        result = Image.new(image.mode, (width, height))
-        result.paste(scaled, (left, top))
-        return result
-    pixels = np.asarray(scaled)
-    padding = [(top, height - top - scaled.height), (left, width - left - scaled.width)]
-    return Image.fromarray(np.pad(pixels, [*padding, (0, 0)][: pixels.ndim], mode="edge"))
-
-
-@dataclass
 class Processed:
-    images: list[Any]
-    infotexts: list[str]
-    extra_images: list[Any]
+    """What a job gives back. A grid stands before the pictures and the infotexts, not in other lists."""
 
-    @property
-    def info(self) -> str:
-        return self.infotexts[0] if self.infotexts else ""
+    def __init__(self, p: Any, images: list[Any], infotexts: list[str], index_of_first_image: int) -> None:
+        self.images = images
+        self.extra_images = p.extra_result_images
+        self.infotexts = infotexts
+        self.info = infotexts[0]
+        self.index_of_first_image = index_of_first_image
+        self.comments = "".join(f"{comment}\n" for comment in p.comments)
+        self.all_prompts = p.all_prompts
+        self.all_seeds = p.all_seeds
+        self.seed = p.all_seeds[0]
+        self.extra_generation_params = p.extra_generation_params
+
+    def js(self) -> str:
+        """What the page's buttons and the web API's clients are told, as JSON."""
+        names = ("infotexts", "index_of_first_image", "all_prompts", "all_seeds", "seed")
+        told = {name: getattr(self, name) for name in (*names, "extra_generation_params")}
+        return json.dumps(told, default=lambda value: None)
 
 
 @dataclass
@@ -103,6 +96,8 @@ class Processing:
     init_latent: Tensor | None = None
     latent_mask: Tensor | None = None
     sampler: Any = None
+    do_not_save_samples: bool = False
+    do_not_save_grid: bool = False
     all_prompts: list[str] = field(default_factory=list)
     all_negative_prompts: list[str] = field(default_factory=list)
     all_hr_prompts: list[str] = field(default_factory=list)
@@ -140,8 +135,11 @@ class Processing:
     def run_hook(self, name: str, *args: Any, **kwargs: Any) -> None:
         """Call a hook of every script; what it raises is logged and forgotten, as hosts do."""
         for script in self.scripts:
+            hook = getattr(script, name, None)
+            if hook is None:
+                continue
             try:
-                getattr(script, name)(self, *args, *self.script_args, **kwargs)
+                hook(self, *args, *self.script_args, **kwargs)
             except Exception:
                 logger.exception("error running %s", name)
 
@@ -153,6 +151,10 @@ class Processing:
                 script.on_cfg_denoiser(params)
             except Exception:
                 logger.exception("error running on_cfg_denoiser")
+
+    def close(self) -> None:
+        """Page and web API call it when a request is over, however it ended."""
+        self.sampler = None
 
     def noise(self, shape: Sequence[int], offset: int = 0) -> Tensor:
         """Unit noise whose every picture depends on its own seed alone."""
@@ -182,6 +184,7 @@ class Processing:
                 mask = self.mask_for_overlay = resize_image(self.resize_mode, mask, self.width, self.height)
             small = np.asarray(mask.resize((self.width // 8, self.height // 8)), np.float32) / 255
             self.latent_mask = torch.from_numpy(small.round())
+        self.run_hook("before_process_init_images")
         self.overlay_images = []
         encoded = []
         for given in self.init_images:
@@ -205,25 +208,29 @@ class Processing:
             self.init_latent = torch.nn.functional.interpolate(self.init_latent, size, mode="bilinear")
 
 
-class WebUI:
-    """The loaded model and `process_images`."""
+class WebUI(ExchangesCheckpoints):
+    """The loaded model, `process_images`, and the settings that say what becomes of its pictures.
+
+    `outputs`: the folder that pictures and grids are saved in, None where nothing is saved.
+    """
 
     def __init__(self, base: BaseModel) -> None:
         self.base = base
         self.schedule = NoiseSchedule()
         self.original = Patcher(SharedNetwork(base.unet))
         self.patcher = self.original
-        self.other: Checkpoint | None = None
+        self.outputs: Path | None = None
+        self.pnginfo = True
+        self.grid = False
 
-    def load(self, other: Checkpoint | None) -> None:
-        """Put another checkpoint in the place of the loaded one, or that one, None, in its place again."""
-        if self.other is not None:
-            self.other.patcher = self.patcher
-        else:
-            self._own = self.base, self.original, self.patcher
-        place = self._own if other is None else (other.base, other.original, other.patcher)
-        self.base, self.original, self.patcher = place
-        self.other = other
+    def answer(self, p: Processing) -> Processed:
+        """Do what page and web API do with a request: run it, and look at what came of it."""
+        state.begin()
+        with closing(p):
+            processed = self.process_images(p)
+        processed.js()
+        processed.images + processed.extra_images
+        return processed
 
     @torch.inference_mode()
     def encode(self, pixels: Tensor) -> Tensor:
@@ -238,9 +245,14 @@ class WebUI:
         p.expand()
         p.run_hook("process")
         p.init(p.all_prompts, p.all_seeds, p.all_subseeds)
-        images: list[Any] = []
-        infotexts = []
+        finished: list[Any] = []
+        infotexts: list[str] = []
         for iteration in range(p.n_iter):
+            state.skipped = False
+            if state.interrupted or state.stopping_generation:
+                break
+            # like hosts, from the objects as loaded, whatever stands in their place
+            vars(self).pop("encode", None)
             if self.other is not None:
                 self.load(None)
             p.begin_batch(iteration)
@@ -255,13 +267,32 @@ class WebUI:
                 # like hosts, without a look at what is no number
                 with np.errstate(invalid="ignore"):
                     image = Image.fromarray((one.movedim(0, -1).numpy() * 255).astype(np.uint8))
-                images.append(self._finish(p, image))
-                infotext = self._infotext(p)
-                images[-1].info["parameters"] = infotext
-                infotexts.append(infotext)
-        processed = Processed(images, infotexts, p.extra_result_images)
+                image = self._finish(p, image)
+                if self.outputs is not None and not p.do_not_save_samples:
+                    images.save_image(image, self.outputs, info=self._infotext(p))
+                infotexts.append(self._infotext(p))
+                if self.pnginfo:
+                    image.info["parameters"] = infotexts[-1]
+                finished.append(image)
+        if not infotexts:
+            infotexts.append("")
+        grids = self._add_grid(p, finished, infotexts)
+        processed = Processed(p, finished, infotexts, grids)
         p.run_hook("postprocess", processed)
         return processed
+
+    def _add_grid(self, p: Processing, finished: list[Any], infotexts: list[str]) -> int:
+        """Put a grid before the pictures where the settings ask for one; return how many there are."""
+        if not self.grid or p.do_not_save_grid or len(finished) < 2:
+            return 0
+        grid = images.image_grid(finished, p.batch_size)
+        infotexts.insert(0, infotexts[0])
+        if self.pnginfo:
+            grid.info["parameters"] = infotexts[0]
+        finished.insert(0, grid)
+        if self.outputs is not None:
+            images.save_image(grid, self.outputs, "grid-", info=infotexts[0])
+        return 1
 
     def _tile(self, tiling: bool) -> None:
         """Have every convolution see the opposite border beyond a border, as hosts do, or zeros."""
@@ -305,17 +336,17 @@ class WebUI:
         if p.init_latent is not None:
             return self._pass(p, p.init_latent, self._from(sigmas, p.denoising_strength), p.latent_mask)
         latents = self._pass(p, torch.zeros(shape), sigmas)
-        if not p.enable_hr:
+        if not p.enable_hr or state.interrupted:
             return latents
         if p.hr_checkpoint is not None:
             self.load(p.hr_checkpoint)
         size = [round(side * p.hr_scale) for side in shape[2:]]
         larger = torch.nn.functional.interpolate(latents, size, mode="bilinear")
-        p.is_hr_pass = True
+        p.is_hr_pass, p.sampler = True, Sampler(self)
         # Forge asks scripts once more here, before it forgets the first pass's patcher
         p.run_hook("process_before_every_sampling", x=larger)
         latents = self._pass(p, larger, self._from(sigmas, p.denoising_strength))
-        p.is_hr_pass = False
+        p.is_hr_pass, p.sampler = False, None
         return DecodedSamples(self._decode(latents))
 
     @staticmethod
@@ -325,48 +356,7 @@ class WebUI:
 
     def _pass(self, p: Processing, start: Tensor, sigmas: Tensor, mask: Tensor | None = None) -> Tensor:
         self.patcher = self.original
-        p.sampler = SimpleNamespace(sample_img2img=self._run_sampler)
+        p.sampler = Sampler(self)
         p.run_hook("process_before_every_sampling", x=start)
         latents = p.sampler.sample_img2img(p, start, sigmas)
         return latents if mask is None else latents * mask + start * (1 - mask)
-
-    def _run_sampler(self, p: Processing, start: Tensor, sigmas: Tensor) -> Tensor:
-        # like Forge, without the negative prompt where its part is 0, and else with it first
-        chunks = [0] if p.cfg_scale == 1 else [1, 0]
-        prompts = [p.hr_prompts if p.is_hr_pass else p.prompts, p.negative_prompts]
-        context, vector = self.base.text([text for chunk in chunks for text in prompts[chunk]])
-        steps = itertools.count()
-
-        def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-            nonlocal context, vector
-            if self._goes_on_with_refiner(p, next(steps) / total):
-                self.load(p.refiner)
-                context, vector = self.base.text([text for chunk in chunks for text in prompts[chunk]])
-            p.before_step(x)
-            repeated, sigmas = torch.cat([x] * len(chunks)), torch.cat([sigma] * len(chunks))
-            eps = self.patcher.evaluate(
-                self.schedule.network_input(repeated, sigmas),
-                sigmas,
-                self.schedule.timestep(sigmas),
-                context,
-                vector,
-                chunks,
-            )
-            *uncond, cond = self.schedule.denoised(repeated, sigmas, eps).chunk(len(chunks))
-            return uncond[0] + (cond - uncond[0]) * p.cfg_scale if uncond else cond
-
-        total = len(sigmas) - 1
-        x = start + p.noise(start.shape) * sigmas[0]
-        return sample_euler_ancestral(denoise, x, sigmas, lambda step: p.noise(start.shape, step + 1))
-
-
-    def _goes_on_with_refiner(self, p: Processing, done: float) -> bool:
-        """Like hosts by default, with hires fix only in the second pass."""
-        wanted = p.refiner is not None and p.refiner is not self.other
-        return wanted and done >= p.refiner_switch_at and p.is_hr_pass == p.enable_hr
-
-
-class DecodedSamples(list[Tensor]):
-    """Pixels where latents are expected: what hosts hand out after a highres pass."""
-
-    already_decoded = True

@@ -29,7 +29,7 @@ class Script:
     """Base class of scripts, as far as ours uses it."""
 
     def on_cfg_denoiser(self, params: Any) -> None:
-        """What it registered to be called before each step; nothing here, as with a script that cannot run."""
+        """What it registered to be called before each step; nothing for one that cannot run."""
 
     def elem_id(self, name: str) -> str:
         return f"script_txt2img_layerdiffuse_{name}"

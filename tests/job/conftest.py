@@ -31,6 +31,6 @@ def generate15(webui15: WebUI, host15: MiniatureHost) -> Generate:
     script = load_script(lambda: host15)
 
     def run(args: list[Any] | None = None, **settings: Any) -> Processed:
-        return webui15.process_images(request(webui15, script, args, **settings))
+        return webui15.answer(request(webui15, script, args, **settings))
 
     return run

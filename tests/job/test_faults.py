@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -69,7 +68,7 @@ class Bench:
         torch.manual_seed(0)
         batch = self.method.frames if args is None else 1
         p = request(webui, script, args, batch_size=batch, **self.fields)
-        return [image.tobytes() for image in webui.process_images(p).images]
+        return [image.tobytes() for image in webui.answer(p).images]
 
     def job(self, **changes: Any) -> list[bytes]:
         return self.run(self.webui, self.script, arguments(self.method, **changes))
@@ -200,7 +199,7 @@ def test_a_fault_at_the_second_picture_of_a_batch(
     break_down(monkeypatch, (ways, "decode_rgba"), FAULTS["fault"], 2)
     p = request(bench.webui, bench.script, arguments(bench.method), batch_size=3)
     with pytest.raises(GenerationFailed):
-        bench.webui.process_images(p)
+        bench.webui.answer(p)
     monkeypatch.undo()
     bench.check_nothing_is_left()
 
@@ -230,25 +229,5 @@ def test_interrupt_while_preparing(bench: Bench, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(Interrupted) as caught:
         bench.job()
     assert caught.value.status_code == 409
-    monkeypatch.undo()
-    bench.check_nothing_is_left()
-
-
-def test_a_sampling_that_stops_early_is_delivered(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Interrupt and Skip end the sampling with the latents as they are."""
-
-    def one_step(
-        denoise: Callable[..., torch.Tensor], x: torch.Tensor, sigmas: torch.Tensor, noise: Any
-    ) -> torch.Tensor:
-        return denoise(x, sigmas[0].expand(len(x)))
-
-    monkeypatch.setattr("miniature.webui.processing.sample_euler_ancestral", one_step)
-    bench.host.interrupt = True
-    p = request(bench.webui, bench.script, arguments(bench.method), **bench.fields)
-    images = bench.webui.process_images(p).images
-    assert len(images) == bench.method.frames
-    assert images[0].mode == ("RGBA" if bench.method.decodes_alpha else "RGB")
-    assert np.asarray(images[0]).std() > 0
-    bench.host.interrupt = False
     monkeypatch.undo()
     bench.check_nothing_is_left()

@@ -16,7 +16,8 @@ from lib_layerdiffusion.models.encoder_and_decoder import TransparencyEncoder
 from lib_layerdiffusion.pictures.arithmetic import blend
 from lib_layerdiffusion.transparency.latents import encode_offset
 from miniature.webui.host import MiniatureHost
-from miniature.webui.processing import Processed, WebUI, resize_image
+from miniature.webui.images import resize_image
+from miniature.webui.processing import Processed, WebUI
 from tests.helpers.jobs import DECODING, arguments, picture, pixels, request
 
 Generate = Callable[..., Processed]

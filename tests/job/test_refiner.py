@@ -1,9 +1,8 @@
-"""Jobs that the host ends with another UNet than it began with: refiner, hires checkpoint, replaced patchers."""
+"""Jobs that end with another UNet than they began with: refiner, hires checkpoint, replaced patchers."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,19 +17,11 @@ from miniature.webui.checkpoints import Checkpoint
 from miniature.webui.host import MiniatureHost
 from miniature.webui.processing import WebUI
 from tests.helpers.jobs import CONDITIONED, DECODING, arguments, request
+from tests.helpers.scripts import OtherScript, StepTaker
 
 SDXL_METHODS = (*DECODING, CONDITIONED[0])
 SD15_METHODS = tuple(method for method in METHODS if method.family is SD15)
-HALF = {"refiner_switch_at": 0.5, "steps": 4}
-
-
-class OtherScript:
-    """A script that does nothing at any hook."""
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return lambda *args, **kwargs: None
+HALF: dict[str, Any] = {"refiner_switch_at": 0.5, "steps": 4}
 
 
 class Bench:
@@ -54,7 +45,7 @@ class Bench:
         )
         return Checkpoint(load_base(state) if config is None else load_base(state, config), self.family)
 
-    def run(self, args: list[Any] | None, scripts: tuple[Any, ...] = (), **settings: Any) -> np.ndarray:
+    def run(self, args: list[Any] | None, *scripts: Any, **settings: Any) -> np.ndarray:
         p = request(self.webui, self.script, args, **{"steps": 4, **settings})
         if scripts:
             p.scripts = [script or self.script for script in scripts]
@@ -131,8 +122,13 @@ def test_a_checkpoint_of_another_family_is_refused(
     other = Checkpoint(copy.deepcopy(base15), "sd15", "an old one", told)
     sampled: list[bool] = []
     run = WebUI._pass
-    monkeypatch.setattr(WebUI, "_pass", lambda *args, **kwargs: sampled.append(True) or run(*args, **kwargs))
-    settings = {role: other, "enable_hr": role == "hr_checkpoint"}
+
+    def watch(self: WebUI, *args: Any) -> torch.Tensor:
+        sampled.append(True)
+        return run(self, *args)
+
+    monkeypatch.setattr(WebUI, "_pass", watch)
+    settings: dict[str, Any] = {role: other, "enable_hr": role == "hr_checkpoint"}
     with pytest.raises(UnsupportedBaseModel, match="needs an SDXL checkpoint, but an old one"):
         bench.run(arguments(DECODING[0]), **settings, **HALF)
     assert bool(sampled) != told
@@ -146,26 +142,24 @@ def test_an_unpatched_job_may_go_on_with_anything_of_its_family(bench: Bench) ->
         assert refiner.original.shared.merges == 0
 
 
-class ModelTaker(OtherScript):
-    """Puts the model as loaded in the place of the patched one, at a step."""
+class Taker(StepTaker):
+    """Puts the model as loaded in the place of the patched one, at one step."""
 
     def __init__(self, step: int) -> None:
         self.step, self.calls = step, 0
 
-    def on_cfg_denoiser(self, params: Any) -> None:
-        if self.calls == self.step:
-            webui = params.denoiser.p.webui
-            webui.patcher = webui.original.clone()
+    def takes(self, p: Any) -> bool:
         self.calls += 1
+        return self.calls == self.step + 1
 
 
 @pytest.mark.parametrize("step", [0, 2, 3])
 def test_a_model_that_is_taken_away_in_the_middle(bench: Bench, step: int) -> None:
     """It is patched again; where it is taken after that, the job ends with a sentence."""
     args = arguments(DECODING[0])
-    assert np.array_equal(bench.run(args, (ModelTaker(step), None)), bench.run(args))
+    assert np.array_equal(bench.run(args, Taker(step), None), bench.run(args))
     with pytest.raises(GenerationFailed, match="put its own model in the place"):
-        bench.run(args, (None, ModelTaker(step)))
+        bench.run(args, None, Taker(step))
 
 
 def test_a_script_that_samples_by_itself_gets_the_patched_model(bench: Bench) -> None:
@@ -179,7 +173,7 @@ def test_a_script_that_samples_by_itself_gets_the_patched_model(bench: Bench) ->
             )
 
     args = arguments(DECODING[0])
-    assert np.array_equal(bench.run(args, (OwnSampling(), None)), bench.run(args))
+    assert np.array_equal(bench.run(args, OwnSampling(), None), bench.run(args))
 
 
 def test_a_refiner_that_cannot_be_patched_ends_the_job(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from lib_layerdiffusion.transparency.voting import PASSES, Votes
 from miniature.webui.host import MiniatureHost
 from miniature.webui.processing import Processed, WebUI
 from miniature.webui.script import load_script
+from miniature.webui.state import state
 from tests.helpers.jobs import DECODING, SDXL_METHODS, arguments, picture, request
 
 Generate = Callable[..., Processed]
@@ -342,19 +343,11 @@ def test_interrupt_during_the_decode_ends_it(
 
     def press(self: MiniatureHost, text: str, fraction: float | None) -> None:
         report(self, text, fraction)
-        self.interrupt = self.interrupt or text.endswith("3 of 8")
+        state.interrupted = state.interrupted or text.endswith("3 of 8")
 
     monkeypatch.setattr(MiniatureHost, "report", press)
     with pytest.raises(Interrupted, match="interrupted while decoding the transparency"):
         generate(arguments())
     assert host.reported[-2:] == [("decoding the transparency: 3 of 8", None), ("", None)]
     monkeypatch.undo()
-    host.interrupt = False
     assert generate(arguments()).images[0].tobytes() == expected
-
-
-def test_a_picture_interrupted_while_sampling_is_decoded_as_it_is(
-    host: MiniatureHost, generate: Generate
-) -> None:
-    host.interrupt = True
-    assert generate(arguments()).images[0].mode == "RGBA"

@@ -1,0 +1,56 @@
+"""What hosts do with finished pictures: resize, lay into a grid, save. Looked up here by name at each use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, PngImagePlugin
+
+
+def resize_image(mode: int, image: Image.Image, width: int, height: int) -> Image.Image:
+    """Resize as hosts do: 0 stretches, 1 covers and cuts, 2 fits in and repeats the edge."""
+    if mode == 0:
+        return image.resize((width, height), Image.Resampling.LANCZOS)
+    wide = image.width * height > width * image.height
+    by_height = wide if mode == 1 else not wide
+    size = (
+        (image.width * height // image.height, height)
+        if by_height
+        else (width, image.height * width // image.width)
+    )
+    scaled = image.resize((max(1, size[0]), max(1, size[1])), Image.Resampling.LANCZOS)
+    left, top = width // 2 - scaled.width // 2, height // 2 - scaled.height // 2
+    if mode == 1:
+        result = Image.new(image.mode, (width, height))
+        result.paste(scaled, (left, top))
+        return result
+    pixels = np.asarray(scaled)
+    padding = [(top, height - top - scaled.height), (left, width - left - scaled.width)]
+    return Image.fromarray(np.pad(pixels, [*padding, (0, 0)][: pixels.ndim], mode="edge"))
+
+
+def image_grid(imgs: Sequence[Image.Image], batch_size: int = 1, rows: int | None = None) -> Image.Image:
+    """Lay pictures out in rows, as many as a batch has pictures."""
+    rows = min(rows or batch_size, len(imgs))
+    columns = -(-len(imgs) // rows)
+    width, height = (max(sides) for sides in zip(*(image.size for image in imgs), strict=True))
+    grid = Image.new("RGBA", (columns * width, rows * height), (0, 0, 0, 255))
+    for number, image in enumerate(imgs):
+        grid.paste(image, (number % columns * width, number // columns * height))
+    return grid
+
+
+def save_image(
+    image: Image.Image, path: Path, basename: str = "", info: str | None = None
+) -> tuple[str, str | None]:
+    """Write a PNG file with its infotext under the next free number."""
+    path.mkdir(parents=True, exist_ok=True)
+    numbers = [int(file.stem.rpartition("-")[2]) for file in path.glob(f"{basename}*.png")]
+    file = path / f"{basename}{max(numbers, default=-1) + 1:05}.png"
+    metadata = PngImagePlugin.PngInfo()
+    if info is not None:
+        metadata.add_text("parameters", info)
+    image.save(file, pnginfo=metadata)
+    return str(file), None
