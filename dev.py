@@ -2,12 +2,15 @@
 
 python dev.py demo [...]     run the miniature host on its built-in pictures; arguments go to it
 python dev.py check [...]    formatting, lint, types and tests; arguments go to pytest
+python dev.py check --quick  the same without what takes a second or more (tests/slow.txt) or other packages
+python dev.py timings        run the tests and write tests/slow.txt anew
 python dev.py setup          only prepare .venv
 python dev.py tables         write anew the tables of hosts, in README.md and docs/host-symbols.md
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -16,6 +19,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,8 +38,13 @@ TORCH = "torch==2.13.0"
 
 TABLE_BEGINS, TABLE_ENDS = "<!-- python dev.py tables -->", "<!-- end of table -->"
 
+SLOW = ROOT / "tests" / "slow.txt"
+
 BROWSERS = ("chromium", "google-chrome", "chromium-browser")
-CHECKS = (["ruff", "format", "--check", "."], ["ruff", "check", "."], ["mypy"], ["pytest"])
+STYLE = (["ruff", "format", "--check", "."], ["ruff", "check", "."])
+TYPES = ["mypy"]
+# whole files go to a process, which keeps what the tests of a file share
+PYTEST = ["pytest", "-n", "2", "--dist", "loadfile"]
 
 
 class Failure(Exception):
@@ -134,31 +143,68 @@ def provide_browser() -> None:
         print("No Chromium: the browser tests will be skipped.", flush=True)
 
 
-def check(pytest_arguments: list[str]) -> int:
+def check(arguments: list[str]) -> int:
+    """Raises Failure, which names what failed, after everything ran."""
     provide_browser()
-    failed = []
-    for tool in CHECKS:
-        arguments = pytest_arguments if tool == ["pytest"] else []
-        if run_tool([*tool, *arguments]):
-            failed.append(" ".join(tool[:2]))
-    if not pytest_arguments and not check_gradio_3():
-        failed.append("pytest with gradio 3")
-    if not pytest_arguments and not check_hub_2():
-        failed.append("pytest with huggingface_hub 2")
+    if arguments and arguments != ["--quick"]:
+        done = {" ".join(tool[:2]): run_tool(tool) for tool in (*STYLE, TYPES, ["pytest", *arguments])}
+    elif arguments:
+        done = {" ".join(tool[:2]): run_tool(tool) for tool in STYLE}
+        done |= side_by_side({"mypy": (TYPES, MAIN), "pytest": ([*PYTEST, "--quick"], MAIN)})
+    else:
+        done = {" ".join(tool[:2]): run_tool(tool) for tool in STYLE}
+        done |= check_all()
+    failed = [name for name, status in done.items() if status]
     if failed:
         raise Failure(f"Failed: {', '.join(failed)}.")
     print("All checks passed.")
     return 0
 
 
-def check_gradio_3() -> bool:
-    """Run the tests of the page on the other version of gradio that hosts use."""
+def check_all() -> dict[str, int]:
+    """Types, and the tests over every set of packages that hosts have; two processes at a time."""
+    setup(HUB_2)
+    # the version that talks to the hub in another way
+    over_hub_2 = ["pytest", "tests/files", "tests/test_command.py"]
+    done = side_by_side({"mypy": (TYPES, MAIN), "pytest with huggingface_hub 2": (over_hub_2, HUB_2)})
+    done["pytest"] = run_tool(PYTEST)
     if sys.version_info[:2] > NEWEST_3:
         print("The tests with gradio 3 are left out: its packages need Python 3.10 or 3.11.", flush=True)
-        return True
-    setup(GRADIO_3)
-    # its queue leaves sockets to the garbage collector
-    return run_tool(["pytest", "-W", "ignore::ResourceWarning", "tests/page"], GRADIO_3) == 0
+    else:
+        setup(GRADIO_3)
+        # its queue leaves sockets to the garbage collector
+        on_gradio_3 = [*PYTEST, "-W", "ignore::ResourceWarning", "tests/page"]
+        done["pytest with gradio 3"] = run_tool(on_gradio_3, GRADIO_3)
+    return done
+
+
+def side_by_side(tools: dict[str, tuple[list[str], Environment]]) -> dict[str, int]:
+    """Run tools at once and print what each said when it is done; return their exit statuses."""
+    commands = {name: [str(env.python), "-m", *tool] for name, (tool, env) in tools.items()}
+    with contextlib.ExitStack() as stack:
+        started = {}
+        for name, command in commands.items():
+            output = stack.enter_context(tempfile.TemporaryFile())
+            process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
+            started[name] = process, output
+        done = {}
+        for name, (process, output) in started.items():
+            done[name] = process.wait()
+            output.seek(0)
+            print("$", shlex.join(commands[name]))
+            print(output.read().decode(errors="replace"), end="", flush=True)
+    return done
+
+
+def write_timings() -> int:
+    """Note the tests of a second or more, fixtures that they alone use included."""
+    with tempfile.TemporaryDirectory() as folder:
+        times = Path(folder) / "times.txt"
+        status = run([str(MAIN.python), "-m", *PYTEST, "--times", str(times)])
+        pairs = (line.split(" ", 1) for line in times.read_text("utf-8").splitlines())
+        slow = sorted({name for seconds, name in pairs if float(seconds) >= 1})
+    SLOW.write_text("".join(f"{name}\n" for name in slow), "utf-8")
+    return status
 
 
 def tables() -> dict[Path, str]:
@@ -180,15 +226,9 @@ def write_tables() -> int:
     return 0
 
 
-def check_hub_2() -> bool:
-    """Run the tests of downloads over the version that talks to the hub in another way."""
-    setup(HUB_2)
-    return run_tool(["pytest", "tests/files", "tests/test_command.py"], HUB_2) == 0
-
-
 def main(arguments: list[str]) -> int:
     command, *rest = arguments or ["help"]
-    if command not in ("demo", "check", "setup", "tables"):
+    if command not in ("demo", "check", "setup", "tables", "timings"):
         print(__doc__)
         return int(command not in ("help", "-h", "--help"))
     if command == "tables":
@@ -198,6 +238,8 @@ def main(arguments: list[str]) -> int:
         return run_tool(["miniature", *rest])
     if command == "check":
         return check(rest)
+    if command == "timings":
+        return write_timings()
     return 0
 
 

@@ -3,9 +3,10 @@
     python -m benchmarks.patching [--width 128] [--rounds 5] [--device cpu] [--dtype float32]
 
 The UNet has SDXL's layout and depth and random weights; --width 320 is its real size. The plain procedure
-reads the file into memory, takes the merged weights back and merges them, in every generation. Ours maps the
-file once, and names what it hands to the host so that the host sees when nothing has changed. Where Weight
-or the method changes the host has to merge: that alone is what ours is compared with then.
+reads the file into memory, takes the merged weights back and merges them, in every generation. Ours reads a
+tensor when it is merged, and names what it hands to the host so that the host sees when nothing has changed.
+Where Weight or the method changes the host has to merge: that alone, with the tensors in memory, is what ours
+is compared with then.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from safetensors.torch import load
 from benchmarks import big_layers
 from benchmarks.report import Peak, Report, parse, parser, peak_memory, seconds, status
 from lib_layerdiffusion.files import layer_patch
+from lib_layerdiffusion.files.tensors import state_dict
 from lib_layerdiffusion.methods import FOLDER, METHODS, SDXL, Method
 from lib_layerdiffusion.networks import Networks
 from miniature.webui.host import MiniatureHost
@@ -69,7 +71,7 @@ class Bench:
 
     def host_alone(self, method: Method, weight: float) -> Callable[[], None]:
         """The host's own part of a change, with the patches at hand."""
-        patches = self.networks.layer_file(method).patches
+        patches = layer_patch.parse(state_dict(self.paths[method]))
         patcher = Patcher(self.shared, [("at hand", weight, patches)])
         return lambda: self.shared.merge(patcher)
 
@@ -132,9 +134,9 @@ def main() -> None:
         bench.ours(*again)
         try:
             resident = status("RssAnon")
-            mapped = Networks(bench.host)
-            taken = seconds(lambda: mapped.layer_file(ATTENTION))
-            report.figure("mapping a file", seconds=taken, private_mb=status("RssAnon") - resident)
+            opened = Networks(bench.host)
+            taken = seconds(lambda: opened.layer_file(ATTENTION))
+            report.figure("opening a file", seconds=taken, private_mb=status("RssAnon") - resident)
         except OSError:
             pass
     report.write(chosen.json)

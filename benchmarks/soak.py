@@ -151,6 +151,9 @@ class Bench:
 def soak(count: int, models_dir: Path) -> Iterator[Sample]:
     """Run `count` jobs and yield what there is after each."""
     bench = Bench(models_dir)
+    # what is loaded by now stays; what comes is looked through after each job
+    gc.collect()
+    gc.freeze()
     for number, (name, method, changes, fields, fault) in zip(range(1, count + 1), jobs(), strict=False):
         succeeded = bench.run(method, changes, fields, fault)
         assert succeeded == (fault in ("", "memory") and name != "missing picture"), name

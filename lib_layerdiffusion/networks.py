@@ -14,6 +14,7 @@ from lib_layerdiffusion.files import layer_patch, tensors
 from lib_layerdiffusion.files.download import Source
 from lib_layerdiffusion.files.layer_patch import Patch, Shape
 from lib_layerdiffusion.files.store import WeightStore
+from lib_layerdiffusion.files.tensors import TensorFile
 from lib_layerdiffusion.hosts.base import Host
 from lib_layerdiffusion.methods import FOLDER, Method, WeightFile
 from lib_layerdiffusion.models.attention_sharing import AttentionSharing
@@ -28,12 +29,17 @@ Build = Callable[[Mapping[str, Tensor]], Net]
 
 @dataclass(frozen=True)
 class LayerFile:
-    """An SDXL layer file as it is mapped into memory: nothing of its tensors is read before it is used."""
+    """An SDXL layer file. Its patches are stand-ins: hosts read the file when they merge them.
+
+    `identity` names what a host merges. After a merge call `check`: it raises WeightsError if the file could
+    not be read, and the host has merged zeros then.
+    """
 
     identity: str
     filename: str
     shapes: Mapping[str, Shape]
     patches: Mapping[str, Patch]
+    check: Callable[[], None]
 
 
 class Networks:
@@ -49,7 +55,8 @@ class Networks:
         self._kept: dict[WeightFile, tuple[str, nn.Module, Resident]] = {}
         self._full_precision: set[WeightFile] = set()
         self._sharing: tuple[tuple[str, torch.dtype], AttentionSharing] | None = None
-        self._layer_file: LayerFile | None = None
+        self._layer_file: tuple[TensorFile, LayerFile] | None = None
+        self._failed = 0
 
     def use(self, options: Options) -> None:
         """Take the weight files from where the options say; a job calls it first."""
@@ -106,24 +113,33 @@ class Networks:
         return self._sharing[1]
 
     def layer_file(self, method: Method) -> LayerFile:
-        """Return the method's weight patches; the same object until the file changes or is another.
+        """Return the method's weight patches; the same object until the file changes, fails, or is another.
 
         Raises WeightsError.
         """
         path = self.store.ensure(method.weights)
-        identity = tensors.identity(path)
-        if self._layer_file is None or self._layer_file.identity != identity:
-            state = tensors.state_dict(path)
-            shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
-            self._layer_file = LayerFile(identity, path.name, shapes, layer_patch.parse(state))
-        return self._layer_file
+        kept = self._layer_file
+        if kept is None or kept[0].failed or kept[0].identity != tensors.identity(path):
+            self._drop_layer_file()
+            file = TensorFile(path)
+            shapes = {name: entry.shape for name, entry in file.entries.items()}
+            patches = layer_patch.parse(file.stored())
+            # what a host has merged of a file that failed is not what it would merge of the same file now
+            identity = f"{file.identity}:{self._failed}"
+            kept = self._layer_file = file, LayerFile(identity, path.name, shapes, patches, file.check)
+        return kept[1]
 
     def clear(self) -> None:
         """Free all of them."""
-        self._layer_file = None
+        self._drop_layer_file()
         for file in list(self._kept):
             self._drop(file)
         self._drop_sharing()
+
+    def _drop_layer_file(self) -> None:
+        if self._layer_file is not None:
+            self._failed += self._layer_file[0].failed
+            self._layer_file = None
 
     def _drop_sharing(self) -> None:
         if self._sharing is not None:

@@ -68,7 +68,7 @@ class LayerDiffuse(scripts.Script):
         self.page.add_panel("img2img" if is_img2img else "txt2img", built)
         self.infotext_fields = built.paste_fields
         self.paste_field_names = [key for _, key in built.paste_fields]
-        return built.controls
+        return [*built.controls, built.page]
 
     def before_process(self, p: Any, *args: Any) -> None:
         if self.handlers:

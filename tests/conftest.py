@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import gc
+import shutil
+import time
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,39 @@ from tests.helpers.jobs import request
 # the miniature is too small to gain from more, and loses much where other work shares the cores
 torch.set_num_threads(1)
 
+SLOW = Path(__file__).with_name("slow.txt")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="leave out the tests that tests/slow.txt names")
+    parser.addoption("--times", help="add the seconds that each test took to this file")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--quick"):
+        slow = set(SLOW.read_text("utf-8").splitlines())
+        left_out = [item for item in items if item.nodeid in slow]
+        items[:] = [item for item in items if item.nodeid not in slow]
+        config.hook.pytest_deselected(items=left_out)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    start = time.perf_counter()
+    result = yield
+    times: str | None = item.config.getoption("--times")
+    if times is not None:
+        with Path(times).open("a", encoding="utf-8") as file:
+            file.write(f"{time.perf_counter() - start:.2f} {item.nodeid}\n")
+    return result
+
+
+def pytest_collection_finish() -> None:
+    """Do not look through what is imported for garbage again and again."""
+    gc.collect()
+    gc.freeze()
+
+
 # a busy machine is no failure, and a check that passed passes again
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("repeatable")
@@ -35,6 +71,13 @@ def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     layer_files(folder / "layer_model", seed=1)
     return folder
+
+
+@pytest.fixture
+def own_files(models_dir: Path, tmp_path: Path) -> Path:
+    """The same folder of models for a test that changes it."""
+    shutil.copytree(models_dir, tmp_path, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,7 @@ import pytest
 from lib_layerdiffusion import command
 from lib_layerdiffusion.command import GOOD, INTERRUPTED, MISSING, USAGE, WRONG
 from lib_layerdiffusion.files import download
-from lib_layerdiffusion.methods import METHODS, SDXL, WEIGHT_FILES
-from miniature.nets.random_weights import layer_files
+from lib_layerdiffusion.methods import FOLDER, METHODS, SDXL, WEIGHT_FILES
 from tests.helpers.hub_server import Hub, serve
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,9 +24,8 @@ ENCODER = SDXL.encoder.filename
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    layer_files(tmp_path, seed=1)
-    return tmp_path
+def folder(own_files: Path) -> Path:
+    return own_files / FOLDER
 
 
 @pytest.fixture

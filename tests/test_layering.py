@@ -48,7 +48,8 @@ PACKAGES = {
     "numpy": "pictures transparency job page.latest request.settings",
     "cv2": "pictures transparency.voting",
     "PIL": "pictures page.latest job.hooks job.init_pictures hosts",
-    "safetensors": "files.layout files.records files.tensors",
+    # it maps what it reads, and what is mapped ends the process when the file is cut off
+    "safetensors": "",
     "huggingface_hub": "files.download",
     "filelock": "files.download",
     "tqdm": "files.progress",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import struct
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-LARGEST_HEADER = 100_000_000
+from lib_layerdiffusion.files import header
+
 UNET = "model.diffusion_model."
 CONTEXT = "attn2.to_k.weight"
 FAMILIES = {2048: "sdxl", 768: "sd15"}
@@ -26,26 +25,29 @@ def family(path: Path) -> str | None:
 
 @lru_cache(maxsize=64)
 def _family(path: Path, changed: int, size: int) -> str | None:
-    header = _header(path)
+    tensors = _tensors(path)
     widths = {
-        tensor["shape"][-1]
-        for name, tensor in header.items()
-        if name.startswith(UNET) and name.endswith(CONTEXT) and len(tensor.get("shape", ())) == 2
+        shape[-1]
+        for name, fields in tensors.items()
+        if name.startswith(UNET) and name.endswith(CONTEXT) and len(shape := _shape(fields)) == 2
     }
     if len(widths) == 1:
         return FAMILIES.get(widths.pop(), "")
     # packed weights have other shapes, so only a model without a UNet's attention is surely another one
-    has_unet = any(name.startswith(f"{UNET}input_blocks.") for name in header)
-    has_model = any(name.startswith(UNET) for name in header)
+    has_unet = any(name.startswith(f"{UNET}input_blocks.") for name in tensors)
+    has_model = any(name.startswith(UNET) for name in tensors)
     return "" if has_model and not has_unet else None
 
 
-def _header(path: Path) -> dict[str, Any]:
-    """The header of a .safetensors file; empty for everything else."""
+def _tensors(path: Path) -> dict[str, Any]:
+    """What the header of a .safetensors file says of each tensor; empty for everything else."""
     try:
         with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(length)) if length <= LARGEST_HEADER else {}
-    except (OSError, struct.error, ValueError):
+            return header.read_json(file)[0]
+    except (OSError, ValueError):
         return {}
-    return header if isinstance(header, dict) else {}
+
+
+def _shape(fields: Any) -> list[int]:
+    shape = fields.get("shape") if isinstance(fields, dict) else None
+    return shape if isinstance(shape, list) and all(isinstance(side, int) for side in shape) else []

@@ -79,6 +79,12 @@ def fetch(file: WeightFile, path: Path, source: Source, watch: Watch) -> None:
                 _Download(file, path, source, watch).run()
     except (DownloadFailed, Interrupted):
         raise
+    except PermissionError as error:
+        raise DownloadFailed(
+            f"{path.name} is not in {path.parent}, and the user that the WebUI runs as may not write there "
+            f"({error.filename}). Give that user the right to write there, or put "
+            f"{address(file, source)} into that folder yourself."
+        ) from error
     except Exception as error:
         raise _failed(file, path, source, _cause(error)) from error
     finally:

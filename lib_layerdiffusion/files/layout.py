@@ -3,81 +3,80 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from lib_layerdiffusion.errors import WrongWeights
-from lib_layerdiffusion.files import layer_patch
+from lib_layerdiffusion.errors import WeightsError, WrongWeights
+from lib_layerdiffusion.files import header, layer_patch
+from lib_layerdiffusion.files.header import WIDTHS, Entry
 from lib_layerdiffusion.methods import METHODS, Holds, WeightFile
 from lib_layerdiffusion.models.attention_sharing import AttentionSharing
 from lib_layerdiffusion.models.encoder_and_decoder import TransparencyDecoder, TransparencyEncoder
 
-Shape = tuple[int, ...]
-
-NUMBER_FORMATS = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
-"""safetensors' names of the formats that a layer file may be converted to."""
-
 REPLACE = "Replace it by the released file of that name, or delete it to have it fetched again."
 
 
-@dataclass(frozen=True)
-class Header:
-    """Shape and number format of every tensor, by name."""
+def unreadable(path: Path, error: Exception) -> WeightsError:
+    """Return what to say of a file that gave this error when it was read; the cause that it is, no other.
 
-    shapes: Mapping[str, Shape]
-    formats: Mapping[str, str]
-
-
-def unreadable(path: Path, error: Exception) -> WrongWeights:
+    An OSError is the system's, so the file may be good; any other error is what its content gave.
+    """
+    name = f"{path.name} in {path.parent}"
+    if isinstance(error, FileNotFoundError):
+        return WeightsError(f"{name} is no longer there. Put it back, or generate again to have it fetched.")
+    if isinstance(error, PermissionError):
+        return WeightsError(
+            f"{name} may not be read: the system refuses it to the user that the WebUI runs as. Give that "
+            "user the right to read it."
+        )
+    if isinstance(error, OSError):
+        return WeightsError(
+            f"{name} cannot be read now ({error.strerror or error}): the fault lies with the drive or the "
+            "network, not with the file. See to it and generate again."
+        )
     return WrongWeights(
-        f"{path.name} in {path.parent} cannot be read ({error}); it is damaged or not a safetensors file. "
+        f"{name} cannot be read ({error}); it is damaged or not a safetensors file. "
         "Delete it to have it fetched again."
     )
 
 
-def read_header(path: Path) -> Header:
-    """Return what the file's header says; its tensors are not read. Raises WrongWeights."""
+def read_header(path: Path) -> dict[str, Entry]:
+    """Return what the file's header says; its tensors are not read. Raises WeightsError."""
     try:
-        with safe_open(str(path), framework="pt") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}
-            return Header(
-                {name: tuple(part.get_shape()) for name, part in slices.items()},
-                {name: part.get_dtype() for name, part in slices.items()},
-            )
-    except (SafetensorError, OSError) as error:
+        with path.open("rb") as file:
+            return header.read(file, path.stat().st_size)
+    except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
 
 
-def check(file: WeightFile, path: Path) -> Header:
+def check(file: WeightFile, path: Path) -> None:
     """Raise WrongWeights unless the file at `path` has the layout of the released `file`.
 
-    A patch is checked for its own grammar only; whether it fits depends on the checkpoint.
+    A patch is checked for its own grammar only; whether it fits depends on the checkpoint. Raises
+    WeightsError where the file cannot be read.
     """
-    header = read_header(path)
-    problem = _problem(file, header)
+    problem = _problem(file, read_header(path))
     if problem:
         raise WrongWeights(
             f"{path.name} in {path.parent} is not the {file.holds.value} that it should be: "
             f"{problem}. {REPLACE}"
         )
-    return header
 
 
-def _problem(file: WeightFile, header: Header) -> str | None:
-    if not header.shapes:
+def _problem(file: WeightFile, entries: Mapping[str, Entry]) -> str | None:
+    if not entries:
         return "it is empty"
-    for name, number_format in header.formats.items():
-        if number_format not in NUMBER_FORMATS:
-            return f'"{name}" is stored as {number_format}, which is no floating point format'
+    for name, entry in entries.items():
+        if entry.format not in WIDTHS:
+            return f'"{name}" is stored as {entry.format}, which is no floating point format'
+    shapes = {name: entry.shape for name, entry in entries.items()}
     if file.holds is Holds.WEIGHT_PATCH:
-        return layer_patch.grammar_problem(header.shapes)
+        return layer_patch.grammar_problem(shapes)
     try:
         with torch.device("meta"):
-            state = {name: torch.empty(shape) for name, shape in header.shapes.items()}
+            state = {name: torch.empty(shape) for name, shape in shapes.items()}
         _build(file, state)
     except (RuntimeError, KeyError, IndexError, ValueError) as error:
         return reason(error)

@@ -6,15 +6,15 @@ import hashlib
 import json
 import logging
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lib_layerdiffusion.files.layout import unreadable
 from lib_layerdiffusion.files.progress import Watch, progress
+from lib_layerdiffusion.files.tensors import TensorFile
 from lib_layerdiffusion.methods import WeightFile
 
 logger = logging.getLogger("layerdiffuse")
@@ -34,6 +34,10 @@ class Record:
     sha256: str
     problem: str
 
+    def is_sound(self) -> bool:
+        """False where a value has a type that it never has: the file with the records may hold anything."""
+        return [type(value) for value in astuple(self)] == [int, int, str, str]
+
 
 class Records:
     """The records of one folder, kept in it; where it cannot be written to, for this process alone."""
@@ -43,7 +47,7 @@ class Records:
         self._own: dict[str, Record] = {}
 
     def get(self, path: Path) -> Record | None:
-        """Return what is known of the file as it is now."""
+        """Return what is known of the file as it is now. Raises OSError."""
         stat = path.stat()
         record = self._own.get(path.name) or self._read().get(path.name)
         if record is not None and (record.size, record.changed) == (stat.st_size, stat.st_mtime_ns):
@@ -64,10 +68,11 @@ class Records:
 
     def _read(self) -> dict[str, Record]:
         try:
-            return {name: Record(**fields) for name, fields in json.loads(self._path.read_bytes()).items()}
-        except (OSError, ValueError, TypeError, AttributeError):
-            # absent, cut off, or of another version: every file is read once more
+            known = {name: Record(**fields) for name, fields in json.loads(self._path.read_bytes()).items()}
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+            # absent, cut off, of another version, or nothing of ours: every file is read once more
             return {}
+        return {name: record for name, record in known.items() if record.is_sound()}
 
 
 def sha256(path: Path, watch: Watch, label: str) -> str:
@@ -84,40 +89,38 @@ def inspect(file: WeightFile, path: Path, records: Records, watch: Watch) -> Rec
     """Read the whole file, once for every content, and return what was found.
 
     A hash other than the published one is a line in the log and nothing more: the published ones could
-    not be compared with the files. Raises WrongWeights and Interrupted.
+    not be compared with the files. Raises WeightsError and Interrupted.
     """
-    known = records.get(path)
-    if known is not None:
-        return known
-    stat = path.stat()
-    found = ""
-    if file.sha256 and stat.st_size in file.sizes:
-        found = sha256(path, watch, f"checking {path.name} once")
-        if found != file.sha256:
-            logger.warning(
-                "%s is not the released file of that name (SHA-256 %s... instead of %s...); it is used as it "
-                "is. If pictures look wrong, delete it to have it fetched again.",
-                path,
-                found[:12],
-                file.sha256[:12],
-            )
+    try:
+        known = records.get(path)
+        if known is not None:
+            return known
+        stat = path.stat()
+        released = bool(file.sha256) and stat.st_size in file.sizes
+        found = sha256(path, watch, f"checking {path.name} once") if released else ""
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if found not in ("", file.sha256):
+        logger.warning(
+            "%s is not the released file of that name (SHA-256 %s... instead of %s...); it is used as it "
+            "is. If pictures look wrong, delete it to have it fetched again.",
+            path,
+            found[:12],
+            file.sha256[:12],
+        )
     record = Record(stat.st_size, stat.st_mtime_ns, found, _number_problem(path, watch))
     records.put(path.name, record)
     return record
 
 
 def _number_problem(path: Path, watch: Watch) -> str:
-    """Name the first tensor that holds NaN or infinity, "" if none does."""
-    try:
-        with safe_open(str(path), framework="pt", device="cpu") as file:
-            with progress(watch, f"checking the numbers of {path.name} once", path.stat().st_size) as shown:
-                for name in file.keys():
-                    tensor = file.get_tensor(name)
-                    if not _is_finite(tensor):
-                        return f'"{name}" holds values that are not numbers'
-                    shown.advance(tensor.numel() * tensor.dtype.itemsize)
-    except (SafetensorError, OSError) as error:
-        raise unreadable(path, error) from error
+    """Name the first tensor that holds NaN or infinity, "" if none does. Raises WeightsError."""
+    file = TensorFile(path)
+    with progress(watch, f"checking the numbers of {path.name} once", file.size) as shown:
+        for name, entry in file.entries.items():
+            if not _is_finite(file.read(name)):
+                return f'"{name}" holds values that are not numbers'
+            shown.advance(entry.end - entry.start)
     return ""
 
 
@@ -125,5 +128,5 @@ def _is_finite(tensor: Tensor) -> bool:
     if tensor.numel() == 0:
         return True
     # the extremes are NaN if any value is; no mask of the tensor's size, and forty times faster than one
-    low, high = (tensor.half() if tensor.dtype.itemsize == 1 else tensor).aminmax()
+    low, high = tensor.aminmax()
     return bool(torch.isfinite(low)) and bool(torch.isfinite(high))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 
 from lib_layerdiffusion.errors import WeightsError, WrongWeights
 from lib_layerdiffusion.files import download, layout
@@ -42,19 +43,25 @@ class WeightStore:
     def has(self, file: WeightFile) -> bool:
         """True when something with content lies in the file's place. Raises WeightsError if nothing can."""
         path = self.path(file)
-        if path.is_symlink() and not path.exists():
+        try:
+            stat = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            if not path.is_symlink():
+                return False
             raise WeightsError(
                 f"{path} is a link to {path.readlink()}, which is not there. Bring that file back, or delete "
                 "the link to have the file fetched again."
-            )
-        if path.is_dir():
+            ) from None
+        except OSError as error:
+            raise layout.unreadable(path, error) from error
+        if S_ISDIR(stat.st_mode):
             raise WeightsError(f"{path} is a folder; remove it, or put the file of that name there instead.")
-        return path.is_file() and path.stat().st_size > 0
+        return S_ISREG(stat.st_mode) and stat.st_size > 0
 
     def verify(self, file: WeightFile) -> None:
         """Make sure of a file that is there, reading it whole only if it is new or changed.
 
-        Raises WrongWeights and Interrupted.
+        Raises WeightsError and Interrupted.
         """
         path = self.path(file)
         name = identity(path)

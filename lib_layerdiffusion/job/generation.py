@@ -55,6 +55,7 @@ class Generation:
         self._unseen = self._announced = self._taken = False
         self._mark = ""
         self._sampler: Any = None
+        self._check_merged: Callable[[], None] = lambda: None
         self._said: list[str] = []
         self._job: Job | None = None
 
@@ -158,6 +159,7 @@ class Generation:
                 f"Only {matched} of the {len(file.patches)} patches in {file.filename} found their place in "
                 "the model."
             )
+        self._check_merged = file.check
 
     @property
     def _patches(self) -> bool:
@@ -181,6 +183,8 @@ class Generation:
 
     def _seen(self) -> None:
         self._unseen = self._announced = False
+        # hosts merge just before the first step, or between two
+        self._check_merged()
 
     def end_pass(self) -> None:
         """Say that a sampling pass is over."""
@@ -192,8 +196,10 @@ class Generation:
     def check_sampled(self, latent: Tensor | None) -> None:
         """Raise GenerationFailed if a pass of this batch did without the UNet that was prepared for it.
 
-        Also if its latent [4, h, w], None where there is none, holds NaN or infinity.
+        Also if its latent [4, h, w], None where there is none, holds NaN or infinity. Raises WeightsError if
+        the layer file could not be read when the host merged it.
         """
+        self._check_merged()
         if self._taken:
             raise GenerationFailed(
                 "Another extension put its own model in the place of the one that LayerDiffuse had prepared. "

@@ -22,7 +22,7 @@ from lib_layerdiffusion.networks import Networks
 from lib_layerdiffusion.page.latest import Latest
 from lib_layerdiffusion.pictures.arithmetic import Uint8Image, preview
 from lib_layerdiffusion.request import infotext, scenes, xyz_axes
-from lib_layerdiffusion.request.settings import Settings, enabled_method
+from lib_layerdiffusion.request.settings import Settings, enabled_method, page_name
 
 STATE = "_layerdiffuse"
 PREVIEW = "layerdiffuse_preview"
@@ -30,10 +30,14 @@ LAYER_KEY = f"{infotext.PREFIX}layer"
 
 
 class JobState:
-    """One run: its generation, the latents of each batch, the init pictures, what inpainting needs."""
+    """One run: its generation, the latents of each batch, the init pictures, what inpainting needs.
 
-    def __init__(self, p: Job, generation: Generation) -> None:
+    `page` is the name of the page that began it.
+    """
+
+    def __init__(self, p: Job, generation: Generation, page: str) -> None:
         self.p = p
+        self.page = page
         self.generation = generation
         self.latents: dict[int, Tensor] = {}
         self.init_pictures: InitPictures | None = None
@@ -67,6 +71,8 @@ class Hooks:
     # --- before sampling
     def before_process(self, p: Job, args: Sequence[Any]) -> None:
         """Make the batch consist of whole scenes; what is wrong with the settings, `process` will say."""
+        # nobody asked for what an earlier job had to say
+        self.latest.take_message(_page(p, args))
         try:
             method = enabled_method(args, xyz_axes.arguments(p))
         except LayerDiffuseError:
@@ -77,6 +83,7 @@ class Hooks:
     def process(self, p: Job, args: Sequence[Any]) -> None:
         """Check the job and prepare it; what is wrong ends it before sampling."""
         self._forget(p)
+        page = _page(p, args)
         try:
             settings = Settings.from_args(args, xyz_axes.arguments(p))
             if not settings.enabled:
@@ -85,7 +92,7 @@ class Hooks:
             generation = Generation(self.host, self.networks, settings, options)
             encodes = settings.method.decodes_alpha and has_init_pictures(p)
             generation.prepare(p, encodes)
-            state = JobState(p, generation)
+            state = JobState(p, generation, page)
             setattr(p, STATE, state)
             p.extra_generation_params.update(infotext.write(settings, options))
             if settings.method.frames > 1:
@@ -94,7 +101,7 @@ class Hooks:
             if encodes:
                 state.init_pictures = InitPictures(self.host, generation, p)
         except Exception as error:
-            self.host.fail(p, self._problem(p, error, "preparing"))
+            self.host.fail(p, self._problem(page, error, "preparing"))
 
     def before_sampling(self, p: Job, x: Tensor) -> None:
         """Patch the UNet for the coming pass over latents like `x` [B, 4, h, w]."""
@@ -130,7 +137,7 @@ class Hooks:
         """End the sampling with the error: what a hook raises is swallowed by hosts."""
         state.broken = True
         unet = self.host.clone(self.host.unet(p))
-        self.host.break_sampling(unet, self._problem(p, error, "patching the model"))
+        self.host.break_sampling(unet, self._problem(state.page, error, "patching the model"))
         self.host.install(p, unet)
 
     def _catch_highres_latents(self, p: Job, state: JobState) -> None:
@@ -199,10 +206,10 @@ class Hooks:
                 if not self.host.lists_in_infotext:
                     # hosts write each picture's infotext right after this
                     p.extra_generation_params[LAYER_KEY] = method.outputs[frame].value
-            self.latest.keep(method.outputs[frame], picture)
+            self.latest.keep(state.page, method.outputs[frame], picture)
             return picture
         except Exception as error:
-            return Undeliverable(self._problem(p, error, "decoding the transparency"))
+            return Undeliverable(self._problem(state.page, error, "decoding the transparency"))
 
     def _decode(self, p: Job, state: JobState, latent: Tensor | None, picture: Image.Image) -> Image.Image:
         if latent is None:
@@ -240,11 +247,10 @@ class Hooks:
             processed.infotexts = [*processed.infotexts, *[processed.info] * missing]
             delattr(p, STATE)
 
-    def _problem(self, p: Job, error: Exception, doing: str) -> LayerDiffuseError:
+    def _problem(self, page: str, error: Exception, doing: str) -> LayerDiffuseError:
         """Return the error for the user, and keep it for the page that asked."""
         problem = for_user(error, doing)
-        if not getattr(p, "is_api", False):
-            self.latest.tell(str(problem))
+        self.latest.tell(page, str(problem))
         return problem
 
     def _forget(self, p: Job) -> None:
@@ -267,6 +273,11 @@ def _mask_of_overlay(ppmo: Any) -> Image.Image | None:
 def _as_host_rounds(image: Tensor) -> Uint8Image:
     """[3, H, W] in [0, 1] -> [H, W, 3], cut off as hosts do."""
     return (255 * np.moveaxis(image.float().cpu().numpy(), 0, 2)).astype(np.uint8)
+
+
+def _page(p: Job, args: Sequence[Any]) -> str:
+    """The page that began this job; none began one of the web API, whatever it sends."""
+    return "" if getattr(p, "is_api", False) else page_name(args)
 
 
 def _state(p: Job) -> JobState | None:

@@ -32,6 +32,20 @@ TABS = ("txt2img", "img2img")
 
 JAVASCRIPT = "_js" if gr.__version__.startswith("3.") else "js"
 """What gradio calls the argument for a function that runs in the page."""
+PAGE_NAME = """() => {
+    const name = "layerdiffuse_window";
+    try {
+        window[name] ||= sessionStorage.getItem(name);
+    } catch { /* storage is switched off: one name until the page is left */ }
+    // not randomUUID, which pages without https lack
+    const random = crypto.getRandomValues(new Uint32Array(4));
+    window[name] ||= Array.from(random, (one) => one.toString(36)).join("");
+    try {
+        sessionStorage.setItem(name, window[name]);
+    } catch { /* the same */ }
+    return `${window[name]} TAB`;
+}"""
+"""Gives the name of a page as `latest` uses it: random, kept while the window is open, and nobody else's."""
 # nothing to wait for in a queue, and nothing that should grey out
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
 
@@ -43,10 +57,12 @@ PasteField = tuple[Any, infotext.Key]
 class Panel:
     """`controls` in the order of settings.ARGUMENTS; `paste_fields` as the host's infotext_fields.
 
-    `sampler` and `checkpoint` are hidden texts: what the page's own controls of these names show.
+    `page`, `sampler` and `checkpoint` are hidden texts: the page's name, and what its own controls of these
+    names show.
     """
 
     controls: list[Any]
+    page: Any
     paste_fields: list[PasteField]
     sampler: Any
     checkpoint: Any
@@ -71,6 +87,7 @@ def build(host: Host, latest: Latest, elem_id: Callable[[str], str]) -> Panel:
     """Make the panel inside the page being built. `elem_id` turns a short name into the page's id."""
     shown = visible(DEFAULT_METHOD)
     with host.accordion(TITLE, elem_id("enabled")) as enabled:
+        page = _hidden(gr.Textbox, "", "Page", elem_id("page"))
         method = gr.Dropdown(
             [m.label for m in METHODS],
             value=DEFAULT_METHOD.label,
@@ -84,7 +101,7 @@ def build(host: Host, latest: Latest, elem_id: Callable[[str], str]) -> Panel:
         with gr.Row(visible=shown[0]) as row:
             for (layer, title), is_shown in zip(LAYER_TITLES.items(), shown[1:4], strict=True):
                 with gr.Column(visible=is_shown, elem_id=elem_id(f"{layer.value}_box"), min_width=240) as box:
-                    pictures.append(_picture_slot(host, latest, layer, title, elem_id))
+                    pictures.append(_picture_slot(host, latest, layer, title, elem_id, page))
                 boxes.append(box)
         with gr.Row():
             weight, ending_step = (
@@ -120,7 +137,9 @@ def build(host: Host, latest: Latest, elem_id: Callable[[str], str]) -> Panel:
         # javascript/layerdiffuse.js presses it when a job has ended with an error
         message = gr.Button("Show message", visible=False, elem_id=elem_id("message"))
     # (in the queue: outside it, a toast finds no page)
-    message.click(partial(_show_message, latest), show_progress="hidden")
+    message.click(partial(_show_message, latest), inputs=[page], show_progress="hidden")
+    name_page = PAGE_NAME.replace("TAB", elem_id(""))
+    Context.root_block.load(fn=None, outputs=[page], **{JAVASCRIPT: name_page})
     # nothing is cleared here: pasting settings fires this after the prompts were filled in
     arranged = [row, *boxes, resize_mode, *prompts]
     method.change(_arrange, inputs=[method], outputs=arranged, **QUIET)
@@ -133,7 +152,7 @@ def build(host: Host, latest: Latest, elem_id: Callable[[str], str]) -> Panel:
         one.change(say, inputs=watched, outputs=[said], **QUIET)
     controls = [enabled, method, weight, ending_step, *pictures, resize_mode, output_origin, *prompts]
     fields = _paste_fields(controls)
-    return Panel(controls, fields, sampler, checkpoint, watched, say, said, method, arranged)
+    return Panel(controls, page, fields, sampler, checkpoint, watched, say, said, method, arranged)
 
 
 def _arrange(name: str) -> list[Any]:
@@ -174,27 +193,29 @@ class Page:
                 load(_arrange, inputs=[panel.method], outputs=panel.arranged, **QUIET)
 
 
-def _show_message(latest: Latest) -> None:
-    message = latest.take_message()
+def _show_message(latest: Latest, page: str) -> None:
+    message = latest.take_message(page)
     if message:
         gr.Warning(message)
 
 
-def _picture_slot(host: Host, latest: Latest, layer: Layer, title: str, elem_id: Callable[[str], str]) -> Any:
+def _picture_slot(
+    host: Host, latest: Latest, layer: Layer, title: str, elem_id: Callable[[str], str], page: Any
+) -> Any:
     gr.HTML(f'<span id="{elem_id(layer.value)}_title">{title}</span>')
     picture = host.image_input(title, elem_id(layer.value))
     button = gr.Button(
         f"Last result as {title.lower()}", size="sm", elem_id=elem_id(f"{layer.value}_from_result")
     )
 
-    def take() -> Any:
-        result = latest.picture_for(layer)
+    def take(name: str) -> Any:
+        result = latest.picture_for(name, layer)
         if result is None:
-            gr.Warning("LayerDiffuse has made no picture since the WebUI was started.")
+            gr.Warning("LayerDiffuse has made no picture in this window since the WebUI was started.")
             return gr.update()
         return result
 
-    button.click(take, outputs=[picture], show_progress="hidden")
+    button.click(take, inputs=[page], outputs=[picture], show_progress="hidden")
     return picture
 
 

@@ -94,6 +94,15 @@ class Settings:
             )
 
 
+def page_name(args: Sequence[Any]) -> str:
+    """Return the name of the page that these script arguments come from, "" where they come from none.
+
+    A page sends it behind those that are settings.
+    """
+    name = args[len(ARGUMENTS)] if len(args) > len(ARGUMENTS) else ""
+    return name if isinstance(name, str) else ""
+
+
 def enabled_method(args: Sequence[Any], changed: Mapping[str, Any] | None = None) -> Method | None:
     """Return the method of what `Settings.from_args` reads, None where disabled, without reading pictures."""
     values = _values(args, changed)

@@ -6,6 +6,7 @@ it learned by heart. Tests compare the same numbers with bounds.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,9 +82,18 @@ class Generated(NamedTuple):
 
 
 def generated(trained: Trained, prompt: str, seed: int, **arguments: object) -> Generated:
+    (made,) = generated_together(trained, [prompt], seed, **arguments)
+    return made
+
+
+def generated_together(
+    trained: Trained, prompts: Sequence[str], seed: int, **arguments: object
+) -> list[Generated]:
+    """One batch, a prompt each; seeds count on from `seed`."""
     given = {"method": ATTENTION.label, **arguments}
-    alpha = as_float(trained.run([given], prompt=prompt, seed=seed).images[0])[..., 3]
-    return Generated(*border_and_middle(alpha), float(alpha.mean()))
+    result = trained.run([given], prompt=list(prompts), seed=seed, batch_size=len(prompts))
+    alphas = [as_float(image)[..., 3] for image in result.images]
+    return [Generated(*border_and_middle(alpha), float(alpha.mean())) for alpha in alphas]
 
 
 def border_and_middle(alpha: FloatImage) -> tuple[float, float]:

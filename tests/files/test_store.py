@@ -17,23 +17,21 @@ from lib_layerdiffusion.files import download
 from lib_layerdiffusion.files.records import WORK_FOLDER
 from lib_layerdiffusion.files.store import WeightStore
 from lib_layerdiffusion.files.tensors import identity, network, state_dict
-from lib_layerdiffusion.methods import FAMILIES, METHODS, SDXL, WEIGHT_FILES, Holds, WeightFile
+from lib_layerdiffusion.methods import FAMILIES, FOLDER, METHODS, SDXL, WEIGHT_FILES, Holds, WeightFile
 from lib_layerdiffusion.models.encoder_and_decoder import TransparencyEncoder
-from miniature.nets.random_weights import layer_files
 
 FILE = SDXL.encoder
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WeightStore:
+def store(own_files: Path, monkeypatch: pytest.MonkeyPatch) -> WeightStore:
     """The fourteen files of the miniature; none may be fetched."""
 
     def fetch(file: WeightFile, *others: object) -> None:
         raise DownloadFailed(f"{file.filename} is not to be fetched.")
 
     monkeypatch.setattr(download, "fetch", fetch)
-    layer_files(tmp_path, seed=1)
-    return WeightStore(tmp_path)
+    return WeightStore(own_files / FOLDER)
 
 
 def tensors(seed: int = 0) -> dict[str, torch.Tensor]:

@@ -112,7 +112,7 @@ def serve() -> Iterator[Hub]:
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     hub.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
     hub.storage = f"http://localhost:{server.server_address[1]}"

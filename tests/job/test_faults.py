@@ -11,12 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
+from lib_layerdiffusion import networks
 from lib_layerdiffusion.errors import DownloadFailed, GenerationFailed, Interrupted, LayerDiffuseError
 from lib_layerdiffusion.files import download, layer_patch, store
 from lib_layerdiffusion.job import generation, hooks
 from lib_layerdiffusion.methods import METHODS, SD15
 from lib_layerdiffusion.transparency import codec, ways
-from miniature.nets.random_weights import BaseModel, layer_files
+from miniature.nets.random_weights import BaseModel
 from miniature.webui.host import MiniatureHost
 from miniature.webui.patcher import Patcher
 from miniature.webui.processing import WebUI
@@ -118,7 +119,7 @@ ANY, DECODING, PATCHING = (
 PLACES = {
     "check": ((layer_patch, "check"), "preparing", PATCHING),
     "infotext": ((hooks.infotext, "write"), "preparing", ANY),
-    "read": ((store, "read"), "preparing", PATCHING),
+    "read": ((networks, "TensorFile"), "preparing", PATCHING),
     "parse": ((layer_patch, "parse"), "preparing", PATCHING),
     "patch": ((MiniatureHost, "patch_weights"), "patching the model", PATCHING),
     "condition": ((MiniatureHost, "condition"), "patching the model", ANY),
@@ -204,18 +205,18 @@ def test_a_fault_at_the_second_picture_of_a_batch(
     bench.check_nothing_is_left()
 
 
-def test_a_download_that_fails(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_download_that_fails(bench: Bench, own_files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last file of the job is missing: what was loaded before must not stay half used."""
-    layer_files(tmp_path / "layer_model", seed=1)
+    folder = own_files / "layer_model"
     method = bench.method
     last = method.family.decoder if method.decodes_alpha else method.weights
-    (tmp_path / "layer_model" / last.filename).rename(tmp_path / "aside")
+    (folder / last.filename).rename(own_files / "aside")
     monkeypatch.setattr(download, "WAITS", ())
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr(bench.host, "_models_dir", tmp_path)
+    monkeypatch.setattr(bench.host, "_models_dir", own_files)
     with pytest.raises(DownloadFailed):
         bench.job()
-    (tmp_path / "aside").rename(tmp_path / "layer_model" / last.filename)
+    (own_files / "aside").rename(folder / last.filename)
     bench.check_nothing_is_left()
 
 

@@ -13,7 +13,10 @@ import pytest
 import torch
 
 from benchmarks import big_layers, stop_at
+from benchmarks.report import status
+from lib_layerdiffusion import networks
 from lib_layerdiffusion.files import layer_patch, tensors
+from lib_layerdiffusion.files.tensors import TensorFile
 from lib_layerdiffusion.methods import SD15, Method
 from miniature.nets.random_weights import BaseModel
 from miniature.nets.schedule import NoiseSchedule
@@ -133,32 +136,34 @@ def test_attention_sharing_needs_no_weights_for_stop_at(base15: BaseModel, model
 
 
 @pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the files whose tensors were mapped."""
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the layer files whose patches were made."""
     found: list[str] = []
-    read = tensors.state_dict
 
-    def counting(path: Path) -> Any:
-        found.append(path.name)
-        return read(path)
+    class Counted(TensorFile):
+        def __init__(self, path: Path) -> None:
+            found.append(path.name)
+            super().__init__(path)
 
-    monkeypatch.setattr(tensors, "state_dict", counting)
+    monkeypatch.setattr(networks, "TensorFile", Counted)
     return found
 
 
-def test_a_layer_file_is_read_once(generate: Generate, host: MiniatureHost, reads: list[str]) -> None:
+def test_the_patches_of_a_layer_file_are_made_once(
+    generate: Generate, host: MiniatureHost, opened: list[str]
+) -> None:
     name = CONDITIONED[0].weights.filename
     for changes in ({}, {"weight": 0.5}, {"ending_step": 0.5}):
         generate(arguments(CONDITIONED[0], **changes), enable_hr=True)
-    assert reads.count(name) == 1
+    assert opened.count(name) == 1
     host.settings["layerdiffuse_keep_networks"] = False
     generate(arguments(CONDITIONED[0]))
     generate(arguments(CONDITIONED[0]))
-    assert reads.count(name) == 2
+    assert opened.count(name) == 2
 
 
-def test_a_replaced_layer_file_is_read_and_merged_anew(
-    models_dir: Path, tmp_path: Path, webui: WebUI, reads: list[str]
+def test_a_replaced_layer_file_is_opened_and_merged_anew(
+    models_dir: Path, tmp_path: Path, webui: WebUI, opened: list[str]
 ) -> None:
     shutil.copytree(models_dir / "layer_model", tmp_path / "layer_model")
     script = load_script(lambda: MiniatureHost(tmp_path))
@@ -170,27 +175,24 @@ def test_a_replaced_layer_file_is_read_and_merged_anew(
     first = picture()
     merges = webui.original.shared.merges
     doubled = {name: tensor * 2 for name, tensor in tensors.state_dict(path).items()}
-    reads.clear()
+    opened.clear()
     stat = path.stat()
     replacement = big_layers.write(tmp_path / "new", ATTENTION.weights.name, doubled)
     replacement.replace(path)
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1_000_000_000))
     assert (picture() != first).any()
-    assert reads == [path.name]
+    assert opened == [path.name]
     assert webui.original.shared.merges == 2 * merges
 
 
-def test_a_layer_file_is_mapped_not_loaded(tmp_path: Path) -> None:
-    """All of its tensors are views of one mapping of the file, and none of it is in private memory."""
-    path = big_layers.write(tmp_path, "file", big_layers.attention_file(32))
-    state = tensors.state_dict(path)
-    maps = Path("/proc/self/maps")
-    if not maps.exists():
+def test_a_layer_file_is_neither_loaded_nor_mapped(tmp_path: Path) -> None:
+    """Its patches take no memory, also after they were used, and no mapping ties the process to the file."""
+    if not Path("/proc/self/maps").exists():
         pytest.skip("this system does not tell what is mapped")
-    start, end = (
-        int(side, 16)
-        for side in next(line for line in maps.read_text().splitlines() if str(path) in line)
-        .split()[0]
-        .split("-")
-    )
-    assert all(start <= tensor.data_ptr() < end for tensor in state.values())
+    path = big_layers.write(tmp_path, "file", big_layers.attention_file(32))
+    before = status("RssAnon")
+    file = TensorFile(path)
+    kept = file.stored()
+    assert sum(tensor.float().numel() for tensor in kept.values()) == file.size / 2
+    assert status("RssAnon") - before < file.size / 1e6 / 4
+    assert str(path) not in Path("/proc/self/maps").read_text()

@@ -11,7 +11,7 @@ import torch
 
 from lib_layerdiffusion.errors import UnsupportedBaseModel, WrongWeights
 from lib_layerdiffusion.methods import Method
-from miniature.nets.random_weights import BaseModel, layer_files
+from miniature.nets.random_weights import BaseModel
 from miniature.webui.host import MiniatureHost
 from miniature.webui.processing import WebUI
 from miniature.webui.script import load_script
@@ -71,16 +71,15 @@ def test_method_on_another_family(models_dir: Path, webui15: WebUI) -> None:
 
 
 @pytest.mark.parametrize("change", ["missing", "surplus", "other method"])
-def test_damaged_file(tmp_path: Path, webui15: WebUI, change: str) -> None:
-    layer_files(tmp_path / "layer_model", seed=1)
+def test_damaged_file(own_files: Path, webui15: WebUI, change: str) -> None:
     if change == "missing":
-        change_file(tmp_path, name(JOINT), lambda t: t.pop("hookers.layers.31.temporal_o.bias"))
+        change_file(own_files, name(JOINT), lambda t: t.pop("hookers.layers.31.temporal_o.bias"))
     elif change == "surplus":
-        change_file(tmp_path, name(JOINT), lambda t: t.update({"x": torch.zeros(1)}))
+        change_file(own_files, name(JOINT), lambda t: t.update({"x": torch.zeros(1)}))
     else:
-        folder = tmp_path / "layer_model"
+        folder = own_files / "layer_model"
         (folder / f"{name(FG2BG)}.safetensors").replace(folder / f"{name(JOINT)}.safetensors")
-    script = load_script(lambda: MiniatureHost(tmp_path, family="sd15"))
+    script = load_script(lambda: MiniatureHost(own_files, family="sd15"))
     with pytest.raises(WrongWeights, match=r"layer_sd15_joint\.safetensors"):
         webui15.process_images(request(webui15, script, arguments(JOINT)))
 

@@ -25,7 +25,6 @@ from lib_layerdiffusion.errors import (
 )
 from lib_layerdiffusion.files import download, layer_patch
 from lib_layerdiffusion.methods import METHODS, SD15
-from miniature.nets.random_weights import layer_files
 from miniature.webui.host import MiniatureHost
 from miniature.webui.processing import Processed, Processing, WebUI
 from miniature.webui.script import load_script
@@ -33,13 +32,6 @@ from tests.helpers.jobs import SDXL_METHODS, arguments, picture, request
 
 Generate = Callable[..., Processed]
 ATTENTION, CONVOLUTION, CONDITIONED = SDXL_METHODS[0], SDXL_METHODS[1], SDXL_METHODS[2]
-
-
-@pytest.fixture
-def own_files(tmp_path: Path) -> Path:
-    """Layer files that a test may damage."""
-    layer_files(tmp_path / "layer_model", seed=1)
-    return tmp_path
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def text_of(page: Page, name: str) -> str:
 def eventually(page: Page, read: Callable[[], Any], wanted: Any) -> None:
     for _ in range(200):
         if read() == wanted:
-            break
+            return
         page.wait_for_timeout(50)
     assert read() == wanted
 
@@ -57,7 +57,17 @@ def tick(page: Page) -> None:
 
 
 def shown(page: Page) -> set[str]:
-    return {name for name in ELEMENTS if element(page, name).is_visible()}
+    # asked for at once: each question to the browser takes its time
+    return set(
+        page.evaluate(
+            """names => names.filter(name => {
+                const found = document.querySelector(`#script_txt2img_layerdiffuse_${name}`);
+                const box = found?.getBoundingClientRect();
+                return found?.checkVisibility({ visibilityProperty: true }) && box.width && box.height;
+            })""",
+            ELEMENTS,
+        )
+    )
 
 
 def expected(method: Method) -> set[str]:

@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib_layerdiffusion.errors import LayerDiffuseError
 from lib_layerdiffusion.request.settings import ARGUMENTS
 from miniature.nets.random_weights import BaseModel
 from miniature.webui.host import MiniatureHost
@@ -73,8 +72,14 @@ def page_host(models_dir: Path) -> MiniatureHost:
 
 
 @pytest.fixture(scope="session")
-def page_url(page_host: MiniatureHost, base: BaseModel) -> Iterator[str]:
-    with served(build_page(load_script(lambda: page_host), WebUI(copy.deepcopy(base)))) as url:
+def page_webui(base: BaseModel) -> WebUI:
+    """The WebUI behind the page."""
+    return WebUI(copy.deepcopy(base))
+
+
+@pytest.fixture(scope="session")
+def page_url(page_host: MiniatureHost, page_webui: WebUI) -> Iterator[str]:
+    with served(build_page(load_script(lambda: page_host), page_webui)) as url:
         yield url
 
 
@@ -135,7 +140,7 @@ def build_page(script: Any, webui: WebUI) -> Any:
     jobs = itertools.count(1)
 
     def generate(*values: Any) -> tuple[list[Image.Image], str, str]:
-        args = zip([name for name, _ in ARGUMENTS], values, strict=True)
+        args = zip([*(name for name, _ in ARGUMENTS), "page"], values, strict=True)
         report: dict[str, Any] = {
             "args": {name: v.tolist() if isinstance(v, np.ndarray) else v for name, v in args}
         }
@@ -143,7 +148,7 @@ def build_page(script: Any, webui: WebUI) -> Any:
         shown: list[Image.Image] = []
         try:
             result = webui.process_images(request(webui, script, list(values)))
-        except LayerDiffuseError as error:
+        except Exception as error:
             report["error"] = str(error)
         else:
             images, shown = result.images, result.extra_images
@@ -154,7 +159,8 @@ def build_page(script: Any, webui: WebUI) -> Any:
         text = f"<div class='error'>{wrong}</div>" * bool(wrong) + f"<p>job {next(jobs)}</p>"
         return [*images, *shown], json.dumps(report), text
 
-    with gr.Blocks(analytics_enabled=False) as demo:
+    # hosts build each tab by itself, and then put it into the page
+    with gr.Blocks(analytics_enabled=False) as tab:
         sampler = gr.Dropdown(
             ["Euler a", "UniPC", "DPM++ 2M"], value="Euler a", label="Sampler", elem_id="txt2img_sampling"
         )
@@ -166,15 +172,17 @@ def build_page(script: Any, webui: WebUI) -> Any:
         gallery = gr.Gallery(label="Result", elem_id="result", columns=4, height=200, **PNG)
         report = gr.Textbox(label="Report", elem_id="report", max_lines=6, interactive=True)
         log = gr.HTML(elem_id="html_log_txt2img")
-        checkpoint = gr.Dropdown(
-            ["sdxl", "sd15", "flux"], value="sdxl", label="Checkpoint", elem_id="setting_sd_model_checkpoint"
-        )
-        built(checkpoint, elem_id="setting_sd_model_checkpoint")
         fields = script.infotext_fields
         paste_button.click(
             lambda text: paste(fields, text), inputs=[infotext], outputs=[control for control, _ in fields]
         )
         button.click(generate, inputs=controls, outputs=[gallery, report, log])
+    with gr.Blocks(analytics_enabled=False) as demo:
+        checkpoint = gr.Dropdown(
+            ["sdxl", "sd15", "flux"], value="sdxl", label="Checkpoint", elem_id="setting_sd_model_checkpoint"
+        )
+        built(checkpoint, elem_id="setting_sd_model_checkpoint")
+        tab.render()
     return demo
 
 

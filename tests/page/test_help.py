@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from lib_layerdiffusion.methods import METHODS, Layer
 from miniature.webui.host import MiniatureHost
@@ -265,35 +264,6 @@ def test_every_control_has_a_name_and_can_be_reached_by_keyboard(page: Page) -> 
         "resize_mode",
     }
     assert wanted <= reached
-
-
-def test_messages_of_other_peoples_requests_stay_out_of_the_page() -> None:
-    from lib_layerdiffusion.page.latest import Latest
-
-    latest = Latest()
-    latest.tell("once")
-    assert latest.take_message() == "once"
-    assert latest.take_message() == ""
-
-
-def test_the_newest_fitting_picture_is_taken() -> None:
-    from lib_layerdiffusion.page.latest import Latest
-
-    latest = Latest()
-    assert latest.picture_for(Layer.FOREGROUND) is None
-    rgba, background = (Image.new(mode, (2, 2)) for mode in ("RGBA", "RGB"))
-    latest.keep(Layer.FOREGROUND, rgba)
-    found = latest.picture_for(Layer.BACKGROUND)
-    assert found is not None
-    assert found.shape == (2, 2, 4)
-    latest.keep(Layer.BACKGROUND, background)
-    rgba.putalpha(255)
-    for layer, channels in ((Layer.BACKGROUND, 3), (Layer.FOREGROUND, 4), (Layer.BLENDED, 4)):
-        found = latest.picture_for(layer)
-        assert found is not None
-        assert found.shape[2] == channels
-    assert found is not None
-    assert found[..., 3].max() == 0
 
 
 @pytest.mark.ui

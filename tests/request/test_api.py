@@ -131,9 +131,12 @@ def test_labels_tell_what_each_value_is(script: Any) -> None:
         "Foreground Additional Prompt",
         "Background Additional Prompt",
         "Blending Additional Prompt",
+        # behind them all: which page it is
+        "Page",
     ]
     # what hosts take for defaults must be what JSON can say
     assert json.loads(json.dumps([control.value for control in controls])) == [
         False,
         *[default for _, default in ARGUMENTS][1:],
+        "",
     ]
