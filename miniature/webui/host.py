@@ -16,6 +16,7 @@ from lib_layerdiffusion.files.layer_patch import Patch, Shape
 from lib_layerdiffusion.hosts import job_methods
 from lib_layerdiffusion.hosts.base import Around, BaseModel, EncodePixels, Network, Posterior
 from lib_layerdiffusion.hosts.capabilities import Capabilities
+from lib_layerdiffusion.hosts.webui_page import accept_named_arguments
 from lib_layerdiffusion.request.options import Options
 from lib_layerdiffusion.request.xyz_axes import Axis
 from miniature.webui.images import resize_image
@@ -187,7 +188,9 @@ class MiniatureHost:
         """Nothing is saved here."""
 
     def app_started(self, demo: Any, app: Any) -> None:
-        """Nothing to do."""
+        """`app` is the class of the web API, None where there is none."""
+        if app is not None:
+            accept_named_arguments(app)
 
     def before_image_saved(self, params: Any) -> None:
         """Nothing to do."""
