@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -51,7 +52,8 @@ class Generation:
         self._signals: dict[tuple[int, int], dict[int, Tensor]] = {}
         self._shared: SharedAttention | None = None
         self._release: Callable[[], None] | None = None
-        self._unseen = self._taken = False
+        self._unseen = self._announced = self._taken = False
+        self._mark = ""
         self._sampler: Any = None
         self._check_merged: Callable[[], None] = lambda: None
         self._said: list[str] = []
@@ -68,6 +70,7 @@ class Generation:
         self._check_base_model(p)
         scene_prompts.check(self.host, p, self.settings)
         self._check_weights(p)
+        self._check_later_models(p)
         if self.method.decodes_alpha:
             self._codec.load_decoder()
             if encodes_pictures:
@@ -92,6 +95,15 @@ class Generation:
                 "extra input channels. Select an ordinary checkpoint."
             )
 
+    def _check_later_models(self, p: Job) -> None:
+        family = self.method.family
+        for role, base in self.host.later_models(p).items():
+            if base.family != family.key:
+                raise UnsupportedBaseModel(
+                    f'"{self.method.label}" needs an {family.title} checkpoint, but {base.title} is chosen '
+                    f"as {role}. Choose an {family.title} checkpoint there, or none."
+                )
+
     def _check_weights(self, p: Job) -> None:
         if self.method.family.injection is Injection.ATTENTION_SHARING:
             self._networks.sharing(self.method, self.host.unet_dtype(p))
@@ -110,13 +122,17 @@ class Generation:
 
         Hosts may ask twice for one sampling; a UNet that is already ours stays as it is.
         """
-        host, settings = self.host, self.settings
-        original = host.unet(p)
         if not getattr(p, "is_hr_pass", False):
             self._taken = False
-        if host.is_ours(original) or settings.weight == 0 or settings.ending_step == 0:
+        self._announced = False
+        self._patch(p, height, width)
+
+    def _patch(self, p: Job, height: int, width: int) -> None:
+        host, settings = self.host, self.settings
+        original = host.unet(p)
+        if host.mark_of(original) is not None or not self._patches:
             return
-        # a highres pass may sample with another checkpoint than the first
+        # a highres pass or a refiner may sample with another checkpoint than the first
         self._check_base_model(p)
         self._check_weights(p)
         self.finish()
@@ -130,7 +146,8 @@ class Generation:
             self._share_attention(p, unet, height, width)
         self._release = host.condition(p, unet, original, concat, settings.ending_step, self._seen)
         self._unseen, self._sampler = True, p.sampler
-        host.mark(unet)
+        self._mark = uuid.uuid4().hex
+        host.mark(unet, self._mark)
         host.install(p, unet)
         logger.info("%s: patched, weight %g", self.method.label, settings.weight)
 
@@ -144,16 +161,37 @@ class Generation:
             )
         self._check_merged = file.check
 
+    @property
+    def _patches(self) -> bool:
+        return self.settings.weight != 0 and self.settings.ending_step != 0
+
+    def before_step(self, p: Job, x: Tensor) -> None:
+        """Patch what the host samples with from now on, if that is no longer what was patched.
+
+        It goes on with a refiner, say. Called before each evaluation of latents like `x` [B, 4, h, w].
+        """
+        host = self.host
+        if not self._patches:
+            return
+        self._taken = self._taken or self._announced
+        self._announced = True
+        if host.mark_of(host.unet(p)) == self._mark:
+            return
+        remove_leftover(host, p)
+        self._patch(p, *x.shape[-2:])
+        host.prepare_sampling(host.unet(p), x)
+
     def _seen(self) -> None:
-        self._unseen = False
+        self._unseen = self._announced = False
         # hosts merge just before the first step, or between two
         self._check_merged()
 
     def end_pass(self) -> None:
         """Say that a sampling pass is over."""
         # one that ended before its first step had no use for any model
-        self._taken = self._taken or (self._unseen and self.host.evaluated(self._sampler))
-        self._unseen, self._sampler = False, None
+        skipped = self._unseen and self.host.evaluated(self._sampler)
+        self._taken = self._taken or self._announced or skipped
+        self._unseen, self._announced, self._sampler = False, False, None
 
     def check_sampled(self, latent: Tensor | None) -> None:
         """Raise GenerationFailed if a pass of this batch did without the UNet that was prepared for it.
@@ -250,3 +288,14 @@ class Generation:
         if edited is result:
             return result, preview(rgba)
         return edited, preview(edited / np.float32(255))
+
+
+def remove_leftover(host: Host, p: Job) -> bool:
+    """Take off what an earlier job left on the UNet that samples; return whether there was anything.
+
+    Some hosts keep models loaded, and go on with one as its last sampling left it.
+    """
+    if host.mark_of(host.unet(p)) is None:
+        return False
+    host.install(p, host.unet_without_scripts(p))
+    return True

@@ -16,7 +16,7 @@ from torch import Tensor
 from lib_layerdiffusion.errors import GenerationFailed, LayerDiffuseError, for_user
 from lib_layerdiffusion.hosts import job_methods
 from lib_layerdiffusion.hosts.base import Host, Job
-from lib_layerdiffusion.job.generation import Generation
+from lib_layerdiffusion.job.generation import Generation, remove_leftover
 from lib_layerdiffusion.job.init_pictures import InitPictures, has_init_pictures
 from lib_layerdiffusion.networks import Networks
 from lib_layerdiffusion.page.latest import Latest
@@ -43,6 +43,7 @@ class JobState:
         self.init_pictures: InitPictures | None = None
         self.decoded: list[Uint8Image] = []
         self.finishing: Any = None
+        self.broken = False
         self.overlay: Any = None
 
 
@@ -113,9 +114,31 @@ class Hooks:
             state.generation.patch(p, *x.shape[-2:])
             self._catch_highres_latents(p, state)
         except Exception as error:
-            unet = self.host.clone(self.host.unet(p))
-            self.host.break_sampling(unet, self._problem(state.page, error, "patching the model"))
-            self.host.install(p, unet)
+            self._break(p, state, error)
+
+    def before_step(self, p: Job, x: Tensor) -> None:
+        """Follow the host to another UNet in the middle of sampling; `x` [B, 4, h, w] are the latents.
+
+        Hosts call it in every job.
+        """
+        state = _state(p)
+        if state is None:
+            if remove_leftover(self.host, p):
+                self.host.prepare_sampling(self.host.unet(p), x)
+            return
+        if state.broken:
+            return
+        try:
+            state.generation.before_step(p, x)
+        except Exception as error:
+            self._break(p, state, error)
+
+    def _break(self, p: Job, state: JobState, error: Exception) -> None:
+        """End the sampling with the error: what a hook raises is swallowed by hosts."""
+        state.broken = True
+        unet = self.host.clone(self.host.unet(p))
+        self.host.break_sampling(unet, self._problem(state.page, error, "patching the model"))
+        self.host.install(p, unet)
 
     def _catch_highres_latents(self, p: Job, state: JobState) -> None:
         # after a highres pass the host hands out decoded pixels where latents are expected

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from miniature.nets.random_weights import BaseModel
 from miniature.nets.schedule import NoiseSchedule
 from miniature.webui import images, infotext_format
+from miniature.webui.checkpoints import Checkpoint, ExchangesCheckpoints
 from miniature.webui.images import resize_image
 from miniature.webui.patcher import Patcher, SharedNetwork
 from miniature.webui.sampler import DecodedSamples, Sampler
@@ -77,6 +78,9 @@ class Processing:
     image_mask: Image.Image | None = None
     inpaint_full_res: bool = False
     tiling: bool = False
+    refiner: Checkpoint | None = None
+    refiner_switch_at: float = 0.8
+    hr_checkpoint: Checkpoint | None = None
     scripts: Sequence[Any] = ()
     script_args: Sequence[Any] = ()
     extra_generation_params: dict[str, Any] = field(default_factory=dict)
@@ -139,6 +143,15 @@ class Processing:
             except Exception:
                 logger.exception("error running %s", name)
 
+    def before_step(self, x: Tensor) -> None:
+        """Call what scripts have registered for each step; what it raises is forgotten too."""
+        params = SimpleNamespace(x=x, denoiser=SimpleNamespace(p=self))
+        for script in self.scripts:
+            try:
+                script.on_cfg_denoiser(params)
+            except Exception:
+                logger.exception("error running on_cfg_denoiser")
+
     def close(self) -> None:
         """Page and web API call it when a request is over, however it ended."""
         self.sampler = None
@@ -195,7 +208,7 @@ class Processing:
             self.init_latent = torch.nn.functional.interpolate(self.init_latent, size, mode="bilinear")
 
 
-class WebUI:
+class WebUI(ExchangesCheckpoints):
     """The loaded model, `process_images`, and the settings that say what becomes of its pictures.
 
     `outputs`: the folder that pictures and grids are saved in, None where nothing is saved.
@@ -240,6 +253,8 @@ class WebUI:
                 break
             # like hosts, from the objects as loaded, whatever stands in their place
             vars(self).pop("encode", None)
+            if self.other is not None:
+                self.load(None)
             p.begin_batch(iteration)
             if not p.prompts:
                 break
@@ -323,6 +338,8 @@ class WebUI:
         latents = self._pass(p, torch.zeros(shape), sigmas)
         if not p.enable_hr or state.interrupted:
             return latents
+        if p.hr_checkpoint is not None:
+            self.load(p.hr_checkpoint)
         size = [round(side * p.hr_scale) for side in shape[2:]]
         larger = torch.nn.functional.interpolate(latents, size, mode="bilinear")
         p.is_hr_pass, p.sampler = True, Sampler(self)
