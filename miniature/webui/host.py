@@ -26,8 +26,6 @@ from miniature.webui.patcher import Patcher, StepRule
 from miniature.webui.processing import Processing
 from miniature.webui.state import state
 
-MARK = "layerdiffuse"
-
 
 class MiniatureHost:
     """Implements the protocol; `family` is what the loaded model claims to be, `dtype` what our networks
@@ -60,7 +58,13 @@ class MiniatureHost:
         return self._models_dir
 
     def base_model(self, p: Processing) -> BaseModel:
+        if p.webui.other is not None:
+            return BaseModel(p.webui.other.family, p.webui.other.title)
         return BaseModel(self.family, self.title or f"the miniature ({self.family})", self.inpainting)
+
+    def later_models(self, p: Processing) -> Mapping[str, BaseModel]:
+        chosen = {"refiner": p.refiner, "checkpoint for hires fix": p.hr_checkpoint}
+        return {role: BaseModel(one.family, one.title) for role, one in chosen.items() if one and one.told}
 
     def fail(self, p: Processing, error: LayerDiffuseError) -> None:
         def refuse(original: Callable[..., None], *args: Any) -> None:
@@ -103,11 +107,17 @@ class MiniatureHost:
     def install(self, p: Processing, unet: Patcher) -> None:
         p.webui.patcher = unet
 
-    def is_ours(self, unet: Patcher) -> bool:
-        return MARK in unet.marks
+    def mark(self, unet: Patcher, name: str) -> None:
+        unet.mark = name
 
-    def mark(self, unet: Patcher) -> None:
-        unet.marks.add(MARK)
+    def mark_of(self, unet: Patcher) -> str | None:
+        return unet.mark
+
+    def unet_without_scripts(self, p: Processing) -> Patcher:
+        return p.webui.original
+
+    def prepare_sampling(self, unet: Patcher, x: Tensor) -> None:
+        """Here weights are merged when the model is asked."""
 
     def patch_weights(
         self, unet: Patcher, identity: str, patches: Mapping[str, Patch], strength: float
