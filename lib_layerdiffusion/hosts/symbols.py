@@ -32,8 +32,8 @@ OBJECTS = {
 }
 
 SHARED = (
-    *("webui", "webui_page", "forge_saving", "forge_sampling", "own_weights"),
-    *("webui_state", "job_methods", "wrapping"),
+    *("webui", "webui_jobs", "webui_page", "webui_state"),
+    *("forge_saving", "forge_sampling", "own_weights", "job_methods", "left_out", "wrapping"),
 )
 FILES = {
     "forge": ("forge", "backend", *SHARED),

@@ -47,12 +47,7 @@ class WebUIPage:
         from modules import sd_models
 
         info = sd_models.get_closet_checkpoint_match(name) if name else sd_models.select_checkpoint()
-        if info is None:
-            return None
-        family = checkpoints.family(Path(info.filename))
-        if family is None:
-            return None
-        return BaseModel(family, f"{info.name_for_extra} ({KINDS[family]})")
+        return None if info is None else model_of(info)
 
     def accept_named_arguments(self) -> None:
         """Have the web API take every form of arguments that `spellings.sent` knows."""
@@ -78,6 +73,12 @@ def _with_every_form(original: Callable[..., Any]) -> Callable[..., Any]:
         return original(self, request, *args, **kwargs)
 
     return init_script_args
+
+
+def model_of(info: Any) -> BaseModel | None:
+    """Tell a checkpoint by its file; None where that cannot be told."""
+    family = checkpoints.family(Path(info.filename))
+    return None if family is None else BaseModel(family, f"{info.name_for_extra} ({KINDS[family]})")
 
 
 def _option_info(option: Option) -> Any:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,11 +25,11 @@ from lib_layerdiffusion.networks import Networks
 from lib_layerdiffusion.pictures.arithmetic import (
     FloatImage,
     Uint8Image,
-    carry_edit,
     condition_rgb,
     preview,
     to_uint8,
 )
+from lib_layerdiffusion.pictures.edits import carry_edit
 from lib_layerdiffusion.request.options import Options
 from lib_layerdiffusion.request.settings import Settings
 from lib_layerdiffusion.transparency import tiling
@@ -46,15 +48,17 @@ class Generation:
         self.options = options
         self.method = settings.method
         self._networks = networks
-        self._codec = Codec(host, networks, settings.method.family, self._say, options.low_memory)
+        self._codec = Codec(host, networks, settings.method.family, self.say, options.low_memory)
         self._conditions: dict[tuple[str, Layer, int, int], Tensor] = {}
         self._signals: dict[tuple[int, int], dict[int, Tensor]] = {}
         self._shared: SharedAttention | None = None
         self._release: Callable[[], None] | None = None
-        self._unseen = self._taken = False
+        self._unseen = self._announced = self._taken = False
+        self._mark = ""
         self._sampler: Any = None
+        self._broken_off = False
         self._check_merged: Callable[[], None] = lambda: None
-        self._said: list[str] = []
+        self.said: list[str] = []
         self._job: Job | None = None
 
     def prepare(self, p: Job, encodes_pictures: bool) -> None:
@@ -67,14 +71,16 @@ class Generation:
         self.settings.require_pictures()
         self._check_base_model(p)
         self._check_weights(p)
+        self._check_later_models(p)
         if self.method.decodes_alpha:
             self._codec.load_decoder()
             if encodes_pictures:
                 self._codec.load_encoder()
 
-    def _say(self, text: str) -> None:
-        if text not in self._said:
-            self._said.append(text)
+    def say(self, text: str) -> None:
+        """Show a sentence under the pictures, once; all of them are kept in `said`."""
+        if text not in self.said:
+            self.said.append(text)
             logger.warning("%s", text)
             self.host.say(self._job, text)
 
@@ -90,6 +96,15 @@ class Generation:
                 f'"{self.method.label}" cannot use the inpainting checkpoint {base.title}: both need the '
                 "extra input channels. Select an ordinary checkpoint."
             )
+
+    def _check_later_models(self, p: Job) -> None:
+        family = self.method.family
+        for role, base in self.host.later_models(p).items():
+            if base.family != family.key:
+                raise UnsupportedBaseModel(
+                    f'"{self.method.label}" needs an {family.title} checkpoint, but {base.title} is chosen '
+                    f"as {role}. Choose an {family.title} checkpoint there, or none."
+                )
 
     def _check_weights(self, p: Job) -> None:
         if self.method.family.injection is Injection.ATTENTION_SHARING:
@@ -109,13 +124,17 @@ class Generation:
 
         Hosts may ask twice for one sampling; a UNet that is already ours stays as it is.
         """
-        host, settings = self.host, self.settings
-        original = host.unet(p)
         if not getattr(p, "is_hr_pass", False):
             self._taken = False
-        if host.is_ours(original) or settings.weight == 0 or settings.ending_step == 0:
+        self._announced = False
+        self._patch(p, height, width)
+
+    def _patch(self, p: Job, height: int, width: int) -> None:
+        host, settings = self.host, self.settings
+        original = host.unet(p)
+        if host.mark_of(original) is not None or not self._patches:
             return
-        # a highres pass may sample with another checkpoint than the first
+        # a highres pass or a refiner may sample with another checkpoint than the first
         self._check_base_model(p)
         self._check_weights(p)
         self.finish()
@@ -129,7 +148,8 @@ class Generation:
             self._share_attention(p, unet, height, width)
         self._release = host.condition(p, unet, original, concat, settings.ending_step, self._seen)
         self._unseen, self._sampler = True, p.sampler
-        host.mark(unet)
+        self._mark = uuid.uuid4().hex
+        host.mark(unet, self._mark)
         host.install(p, unet)
         logger.info("%s: patched, weight %g", self.method.label, settings.weight)
 
@@ -143,16 +163,38 @@ class Generation:
             )
         self._check_merged = file.check
 
+    @property
+    def _patches(self) -> bool:
+        return self.settings.weight != 0 and self.settings.ending_step != 0
+
+    def before_step(self, p: Job, x: Tensor) -> None:
+        """Patch what the host samples with from now on, if that is no longer what was patched.
+
+        It goes on with a refiner, say. Called before each evaluation of latents like `x` [B, 4, h, w].
+        """
+        host = self.host
+        if not self._patches:
+            return
+        self._taken = self._taken or self._announced
+        self._announced = True
+        if host.mark_of(host.unet(p)) == self._mark:
+            return
+        remove_leftover(host, p)
+        self._patch(p, *x.shape[-2:])
+        host.prepare_sampling(host.unet(p), x)
+
     def _seen(self) -> None:
-        self._unseen = False
+        self._unseen = self._announced = False
         # hosts merge just before the first step, or between two
         self._check_merged()
 
     def end_pass(self) -> None:
         """Say that a sampling pass is over."""
         # one that ended before its first step had no use for any model
-        self._taken = self._taken or (self._unseen and self.host.evaluated(self._sampler))
-        self._unseen, self._sampler = False, None
+        skipped = self._unseen and self.host.evaluated(self._sampler)
+        self._taken = self._taken or self._announced or skipped
+        self._unseen, self._announced, self._sampler = False, False, None
+        self._broken_off = self.host.broken_off()
 
     def check_sampled(self, latent: Tensor | None) -> None:
         """Raise GenerationFailed if a pass of this batch did without the UNet that was prepared for it.
@@ -234,18 +276,41 @@ class Generation:
         return self.host.tiles(p) and getattr(p, "paste_to", None) is None
 
     def decode(
-        self, p: Job, latent: Tensor, decoded: Uint8Image, finished: Uint8Image
+        self, p: Job, name: str, latent: Tensor, decoded: Uint8Image, finished: Uint8Image
     ) -> tuple[Uint8Image, Uint8Image]:
         """Return (RGBA uint8 [H, W, 4], RGB preview uint8 [H, W, 3]) of a finished picture.
 
         latent [4, h, w] in sampler space, `decoded` what the VAE made of it, `finished` the same after other
-        extensions worked on it, RGB uint8 [H, W, 3]. They have no part in the transparency.
+        extensions worked on it, RGB uint8 [H, W, 3]. They have no part in the transparency, but for an alpha
+        that one of them gave `finished`, which is RGBA [h, w, 4] then. Interrupt and Skip end the decode
+        after the pass at hand; that is said of the picture by its `name`.
         """
-        run = partial(self._codec.decode, votes=Votes.of(self.options.decode_passes))
+        votes, done = Votes.of(self.options.decode_passes), 0
+
+        def ends(count: int) -> bool:
+            nonlocal done
+            done = count
+            # a button that was pressed while sampling asks for the picture as it is by then, well decoded
+            return self.host.broken_off() and not self._broken_off
+
+        run = partial(self._codec.decode, votes=replace(votes, each=ends))
         latent = self.host.to_vae(p, latent[None])[0]
         rgba = tiling.decode(run, latent, decoded) if self._tiles(p) else run(latent, decoded)
+        if done < votes.passes and ends(done):
+            self.say(f"The decode was interrupted: {name} has {done} of {votes.passes} passes.")
         result = to_uint8(rgba)
         edited = carry_edit(result, decoded, finished)
         if edited is result:
             return result, preview(rgba)
         return edited, preview(edited / np.float32(255))
+
+
+def remove_leftover(host: Host, p: Job) -> bool:
+    """Take off what an earlier job left on the UNet that samples; return whether there was anything.
+
+    Some hosts keep models loaded, and go on with one as its last sampling left it.
+    """
+    if host.mark_of(host.unet(p)) is None:
+        return False
+    host.install(p, host.unet_without_scripts(p))
+    return True
