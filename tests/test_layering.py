@@ -50,7 +50,7 @@ PACKAGES = {
     "PIL": "pictures page.latest job.hooks job.init_pictures job.script_runs hosts",
     # it maps what it reads, and what is mapped ends the process when the file is cut off
     "safetensors": "",
-    "huggingface_hub": "files.download",
+    "huggingface_hub": "files.download files.hub",
     "filelock": "files.download",
     "tqdm": "files.progress",
     "gradio": "page.panel hosts.webui_page hosts.ldm_patched scripts",

@@ -24,11 +24,11 @@ from lib_layerdiffusion.networks import Networks
 from lib_layerdiffusion.pictures.arithmetic import (
     FloatImage,
     Uint8Image,
-    carry_edit,
     condition_rgb,
     preview,
     to_uint8,
 )
+from lib_layerdiffusion.pictures.edits import carry_edit
 from lib_layerdiffusion.request.options import Options
 from lib_layerdiffusion.request.settings import Settings
 from lib_layerdiffusion.transparency import tiling
@@ -278,7 +278,8 @@ class Generation:
         """Return (RGBA uint8 [H, W, 4], RGB preview uint8 [H, W, 3]) of a finished picture.
 
         latent [4, h, w] in sampler space, `decoded` what the VAE made of it, `finished` the same after other
-        extensions worked on it, RGB uint8 [H, W, 3]. They have no part in the transparency.
+        extensions worked on it, RGB uint8 [H, W, 3]. They have no part in the transparency, but for an alpha
+        that one of them gave `finished`, which is RGBA [h, w, 4] then.
         """
         run = partial(self._codec.decode, votes=Votes.of(self.options.decode_passes))
         latent = self.host.to_vae(p, latent[None])[0]

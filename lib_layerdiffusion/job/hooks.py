@@ -22,6 +22,7 @@ from lib_layerdiffusion.job.script_runs import ScriptRun
 from lib_layerdiffusion.networks import Networks
 from lib_layerdiffusion.page.latest import Latest
 from lib_layerdiffusion.pictures.arithmetic import Uint8Image, preview
+from lib_layerdiffusion.pictures.reading import has_alpha
 from lib_layerdiffusion.request import infotext, scenes, xyz_axes
 from lib_layerdiffusion.request.settings import Settings, enabled_method, page_name
 
@@ -234,9 +235,9 @@ class Hooks:
         mask = _mask_of_overlay(state.overlay)
         # with a mask, the host has laid the original over it by now
         finished = picture if mask is None or state.finishing is None else state.finishing.image
-        finished_rgb = np.array(finished.convert("RGB"))
-        decoded = state.decoded[p.batch_index] if p.batch_index < len(state.decoded) else finished_rgb
-        rgba, over_board = state.generation.decode(p, latent, decoded, finished_rgb)
+        pixels = np.array(finished.convert("RGBA" if has_alpha(finished) else "RGB"))
+        decoded = state.decoded[p.batch_index] if p.batch_index < len(state.decoded) else pixels[..., :3]
+        rgba, over_board = state.generation.decode(p, latent, decoded, pixels)
         result, shown = Image.fromarray(rgba), Image.fromarray(over_board)
         if mask is not None and state.init_pictures is not None:
             result = state.init_pictures.keep_outside(result, mask)

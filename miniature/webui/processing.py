@@ -309,16 +309,18 @@ class WebUI(ExchangesCheckpoints):
             index=p.batch_index, mask_for_overlay=p.mask_for_overlay, overlay_image=overlay
         )
         p.run_hook("postprocess_maskoverlay", masks)
-        overlay = masks.overlay_image
+        overlay, finished = masks.overlay_image, pp.image
         if overlay is not None:
             if p.paste_to is not None and p.inpaint_full_res:
                 left, top, width, height = p.paste_to
                 canvas = Image.new("RGB", overlay.size)
-                canvas.paste(resize_image(1, pp.image, width, height), (left, top))
-                pp.image = canvas
-            pp.image = Image.alpha_composite(pp.image.convert("RGBA"), overlay).convert("RGB")
-        p.run_hook("postprocess_image_after_composite", pp)
-        return pp.image
+                canvas.paste(resize_image(1, finished, width, height), (left, top))
+                finished = canvas
+            finished = Image.alpha_composite(finished.convert("RGBA"), overlay).convert("RGB")
+        # hosts make another one here
+        composite = SimpleNamespace(image=finished, index=pp.index)
+        p.run_hook("postprocess_image_after_composite", composite)
+        return composite.image
 
     def _infotext(self, p: Processing) -> str:
         keys: dict[str, Any] = {"Steps": p.steps, "Seed": p.seeds[p.batch_index]}
