@@ -1,4 +1,4 @@
-"""Scripts that make one result of several jobs: the transparency goes along, or one sentence says that not."""
+"""Scripts that make one result of several jobs: its transparency goes along, or a sentence comes first."""
 
 from __future__ import annotations
 
