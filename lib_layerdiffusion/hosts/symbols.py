@@ -33,7 +33,7 @@ OBJECTS = {
 
 SHARED = (
     *("webui", "webui_jobs", "webui_page", "webui_state"),
-    *("forge_saving", "forge_sampling", "own_weights", "job_methods", "wrapping"),
+    *("forge_saving", "forge_sampling", "own_weights", "job_methods", "left_out", "wrapping"),
 )
 FILES = {
     "forge": ("forge", "backend", *SHARED),

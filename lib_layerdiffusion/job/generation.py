@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -24,11 +25,11 @@ from lib_layerdiffusion.networks import Networks
 from lib_layerdiffusion.pictures.arithmetic import (
     FloatImage,
     Uint8Image,
-    carry_edit,
     condition_rgb,
     preview,
     to_uint8,
 )
+from lib_layerdiffusion.pictures.edits import carry_edit
 from lib_layerdiffusion.request.options import Options
 from lib_layerdiffusion.request.settings import Settings
 from lib_layerdiffusion.transparency import tiling
@@ -47,7 +48,7 @@ class Generation:
         self.options = options
         self.method = settings.method
         self._networks = networks
-        self._codec = Codec(host, networks, settings.method.family, self._say, options.low_memory)
+        self._codec = Codec(host, networks, settings.method.family, self.say, options.low_memory)
         self._conditions: dict[tuple[str, Layer, int, int], Tensor] = {}
         self._signals: dict[tuple[int, int], dict[int, Tensor]] = {}
         self._shared: SharedAttention | None = None
@@ -55,8 +56,9 @@ class Generation:
         self._unseen = self._announced = self._taken = False
         self._mark = ""
         self._sampler: Any = None
+        self._broken_off = False
         self._check_merged: Callable[[], None] = lambda: None
-        self._said: list[str] = []
+        self.said: list[str] = []
         self._job: Job | None = None
 
     def prepare(self, p: Job, encodes_pictures: bool) -> None:
@@ -76,9 +78,10 @@ class Generation:
             if encodes_pictures:
                 self._codec.load_encoder()
 
-    def _say(self, text: str) -> None:
-        if text not in self._said:
-            self._said.append(text)
+    def say(self, text: str) -> None:
+        """Show a sentence under the pictures, once; all of them are kept in `said`."""
+        if text not in self.said:
+            self.said.append(text)
             logger.warning("%s", text)
             self.host.say(self._job, text)
 
@@ -192,6 +195,7 @@ class Generation:
         skipped = self._unseen and self.host.evaluated(self._sampler)
         self._taken = self._taken or self._announced or skipped
         self._unseen, self._announced, self._sampler = False, False, None
+        self._broken_off = self.host.broken_off()
 
     def check_sampled(self, latent: Tensor | None) -> None:
         """Raise GenerationFailed if a pass of this batch did without the UNet that was prepared for it.
@@ -273,16 +277,28 @@ class Generation:
         return self.host.tiles(p) and getattr(p, "paste_to", None) is None
 
     def decode(
-        self, p: Job, latent: Tensor, decoded: Uint8Image, finished: Uint8Image
+        self, p: Job, name: str, latent: Tensor, decoded: Uint8Image, finished: Uint8Image
     ) -> tuple[Uint8Image, Uint8Image]:
         """Return (RGBA uint8 [H, W, 4], RGB preview uint8 [H, W, 3]) of a finished picture.
 
         latent [4, h, w] in sampler space, `decoded` what the VAE made of it, `finished` the same after other
-        extensions worked on it, RGB uint8 [H, W, 3]. They have no part in the transparency.
+        extensions worked on it, RGB uint8 [H, W, 3]. They have no part in the transparency, but for an alpha
+        that one of them gave `finished`, which is RGBA [h, w, 4] then. Interrupt and Skip end the decode
+        after the pass at hand; that is said of the picture by its `name`.
         """
-        run = partial(self._codec.decode, votes=Votes.of(self.options.decode_passes))
+        votes, done = Votes.of(self.options.decode_passes), 0
+
+        def ends(count: int) -> bool:
+            nonlocal done
+            done = count
+            # a button that was pressed while sampling asks for the picture as it is by then, well decoded
+            return self.host.broken_off() and not self._broken_off
+
+        run = partial(self._codec.decode, votes=replace(votes, each=ends))
         latent = self.host.to_vae(p, latent[None])[0]
         rgba = tiling.decode(run, latent, decoded) if self._tiles(p) else run(latent, decoded)
+        if done < votes.passes and ends(done):
+            self.say(f"The decode was interrupted: {name} has {done} of {votes.passes} passes.")
         result = to_uint8(rgba)
         edited = carry_edit(result, decoded, finished)
         if edited is result:

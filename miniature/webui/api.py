@@ -62,13 +62,13 @@ def answer_with(choose: Callable[[Mapping[str, Any]], tuple[WebUI, Any]]) -> Ans
         p.is_api = True
         script.handlers.host.settings = dict(request.get("override_settings", {}))
         try:
-            result = webui.process_images(p)
+            result = webui.answer(p)
         except LayerDiffuseError as error:
             raise Refused(error.status_code, error.detail) from error
         finally:
             script.handlers.host.settings = {}
         images = [encoded(image) for image in [*result.images, *result.extra_images]]
-        return {"images": images, "info": json.dumps({"infotexts": result.infotexts})}
+        return {"images": images, "info": result.js()}
 
     return answer
 

@@ -5,7 +5,6 @@ What it leaves out of a real host has no bearing on the hooks: face restoration,
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from contextlib import closing
@@ -25,34 +24,13 @@ from miniature.webui import images, infotext_format
 from miniature.webui.checkpoints import Checkpoint, ExchangesCheckpoints
 from miniature.webui.images import resize_image
 from miniature.webui.patcher import Patcher, SharedNetwork
+from miniature.webui.processed import Processed as Processed
 from miniature.webui.sampler import DecodedSamples, Sampler
 from miniature.webui.state import state
 
 logger = logging.getLogger("miniature")
 
 LATENT_UPSCALE = 3
-
-
-class Processed:
-    """What a job gives back. A grid stands before the pictures and the infotexts, not in other lists."""
-
-    def __init__(self, p: Any, images: list[Any], infotexts: list[str], index_of_first_image: int) -> None:
-        self.images = images
-        self.extra_images = p.extra_result_images
-        self.infotexts = infotexts
-        self.info = infotexts[0]
-        self.index_of_first_image = index_of_first_image
-        self.comments = "".join(f"{comment}\n" for comment in p.comments)
-        self.all_prompts = p.all_prompts
-        self.all_seeds = p.all_seeds
-        self.seed = p.all_seeds[0]
-        self.extra_generation_params = p.extra_generation_params
-
-    def js(self) -> str:
-        """What the page's buttons and the web API's clients are told, as JSON."""
-        names = ("infotexts", "index_of_first_image", "all_prompts", "all_seeds", "seed")
-        told = {name: getattr(self, name) for name in (*names, "extra_generation_params")}
-        return json.dumps(told, default=lambda value: None)
 
 
 @dataclass
@@ -86,6 +64,7 @@ class Processing:
     extra_generation_params: dict[str, Any] = field(default_factory=dict)
     extra_result_images: list[Any] = field(default_factory=list)
     is_api: bool = False
+    run_by_script: bool = False
     comments: list[str] = field(default_factory=list)
     is_hr_pass: bool = False
     iteration: int = 0
@@ -309,16 +288,18 @@ class WebUI(ExchangesCheckpoints):
             index=p.batch_index, mask_for_overlay=p.mask_for_overlay, overlay_image=overlay
         )
         p.run_hook("postprocess_maskoverlay", masks)
-        overlay = masks.overlay_image
+        overlay, finished = masks.overlay_image, pp.image
         if overlay is not None:
             if p.paste_to is not None and p.inpaint_full_res:
                 left, top, width, height = p.paste_to
                 canvas = Image.new("RGB", overlay.size)
-                canvas.paste(resize_image(1, pp.image, width, height), (left, top))
-                pp.image = canvas
-            pp.image = Image.alpha_composite(pp.image.convert("RGBA"), overlay).convert("RGB")
-        p.run_hook("postprocess_image_after_composite", pp)
-        return pp.image
+                canvas.paste(resize_image(1, finished, width, height), (left, top))
+                finished = canvas
+            finished = Image.alpha_composite(finished.convert("RGBA"), overlay).convert("RGB")
+        # hosts make another one here
+        composite = SimpleNamespace(image=finished, index=pp.index)
+        p.run_hook("postprocess_image_after_composite", composite)
+        return composite.image
 
     def _infotext(self, p: Processing) -> str:
         keys: dict[str, Any] = {"Steps": p.steps, "Seed": p.seeds[p.batch_index]}
