@@ -19,13 +19,14 @@ from lib_layerdiffusion.hosts.base import Host, Job
 from lib_layerdiffusion.job.generation import Generation, remove_leftover
 from lib_layerdiffusion.job.init_pictures import InitPictures, has_init_pictures
 from lib_layerdiffusion.job.scene_batches import LAYER_KEY, arrange_before_init
+from lib_layerdiffusion.job.script_runs import ScriptRun
 from lib_layerdiffusion.job.state import STATE, JobState, state_of
 from lib_layerdiffusion.networks import Networks
 from lib_layerdiffusion.page.latest import Latest
 from lib_layerdiffusion.pictures.arithmetic import Uint8Image, preview
 from lib_layerdiffusion.pictures.reading import has_alpha
 from lib_layerdiffusion.request import infotext, scenes, xyz_axes
-from lib_layerdiffusion.request.settings import Settings, page_name
+from lib_layerdiffusion.request.settings import Settings, enabled_method, page_name
 
 PREVIEW = "layerdiffuse_preview"
 NOTES_KEY = f"{infotext.PREFIX}notes"
@@ -38,6 +39,15 @@ class Hooks:
         self.host = host
         self.networks = Networks(host)
         self.latest = Latest()
+
+    def begin_script(self, p: Job, title: str, args: Sequence[Any]) -> ScriptRun | None:
+        """Follow a script called `title` that is about to run over `p`, if LayerDiffuse is on for it."""
+        try:
+            method = enabled_method(args, xyz_axes.arguments(p))
+        except LayerDiffuseError:
+            # the first job will say so
+            return None
+        return None if method is None else ScriptRun(title, method, getattr(p, "init_images", None))
 
     # --- before sampling
     def before_process(self, p: Job, args: Sequence[Any]) -> None:
@@ -61,7 +71,10 @@ class Hooks:
             setattr(p, STATE, state)
             job_methods.around_next(p, "close", lambda close: self._end_and(p, close))
             p.extra_generation_params.update(infotext.write(settings, options))
+            run = self.host.script_run()
             if encodes:
+                if run is not None:
+                    p.init_images = run.init_pictures(p.init_images)
                 state.init_pictures = InitPictures(self.host, generation, p)
             if settings.method.frames > 1:
                 arrange_before_init(
@@ -190,7 +203,8 @@ class Hooks:
             if not self.host.lists_in_infotext:
                 # hosts write each picture's infotext right after this
                 p.extra_generation_params[LAYER_KEY] = method.outputs[frame].value
-        self.latest.keep(state.page, method.outputs[frame], picture)
+        if not self._makes_tiles():
+            self.latest.keep(state.page, method.outputs[frame], picture)
         return picture
 
     def _decode(self, p: Job, state: JobState, latent: Tensor | None, picture: Image.Image) -> Image.Image:
@@ -209,7 +223,7 @@ class Hooks:
         if mask is not None and state.init_pictures is not None:
             result = state.init_pictures.keep_outside(result, mask)
             shown = Image.fromarray(preview(np.asarray(result, np.float32) / np.float32(255)))
-        if state.generation.options.preview:
+        if state.generation.options.preview and not self._makes_tiles():
             setattr(shown, PREVIEW, True)
             # a list of its own: copies of `p` share the list they were copied with
             p.extra_result_images = [*p.extra_result_images, shown]
@@ -245,6 +259,11 @@ class Hooks:
         if state is not None:
             self._end(p, state)
         close()
+
+    def _makes_tiles(self) -> bool:
+        """True while a script makes tiles of which it will put a picture together."""
+        run = self.host.script_run()
+        return run is not None and run.in_tiles
 
     def _problem(self, page: str, error: Exception, doing: str) -> LayerDiffuseError:
         """Return the error for the user, and keep it for the page that asked."""

@@ -107,6 +107,12 @@ def page_name(args: Sequence[Any]) -> str:
     return name if isinstance(name, str) else ""
 
 
+def enabled_method(args: Sequence[Any], changed: Mapping[str, Any] | None = None) -> Method | None:
+    """Return the method of what `Settings.from_args` reads, None where disabled, without reading pictures."""
+    values = _values(args, changed)
+    return _method(values["method"]) if _truth(values, "enabled") else None
+
+
 def _values(args: Sequence[Any], changed: Mapping[str, Any] | None) -> dict[str, Any]:
     return {**dict(ARGUMENTS), **_by_name(args), **(changed or {})}
 
