@@ -19,6 +19,7 @@ from lib_layerdiffusion.hosts import job_methods
 from lib_layerdiffusion.hosts.base import Host, Job
 from lib_layerdiffusion.job.generation import Generation, remove_leftover
 from lib_layerdiffusion.job.init_pictures import InitPictures, has_init_pictures
+from lib_layerdiffusion.job.script_runs import ScriptRun
 from lib_layerdiffusion.job.state import STATE, JobState, state_of
 from lib_layerdiffusion.networks import Networks
 from lib_layerdiffusion.page.latest import Latest
@@ -41,6 +42,15 @@ class Hooks:
         self.host = host
         self.networks = Networks(host)
         self.latest = Latest()
+
+    def begin_script(self, p: Job, title: str, args: Sequence[Any]) -> ScriptRun | None:
+        """Follow a script called `title` that is about to run over `p`, if LayerDiffuse is on for it."""
+        try:
+            method = enabled_method(args, xyz_axes.arguments(p))
+        except LayerDiffuseError:
+            # the first job will say so
+            return None
+        return None if method is None else ScriptRun(title, method, getattr(p, "init_images", None))
 
     # --- before sampling
     def before_process(self, p: Job, args: Sequence[Any]) -> None:
@@ -74,7 +84,10 @@ class Hooks:
             if settings.method.frames > 1:
                 names = scenes.layer_names(settings.method, len(p.all_prompts))
                 p.extra_generation_params[LAYER_KEY] = names
+            run = self.host.script_run()
             if encodes:
+                if run is not None:
+                    p.init_images = run.init_pictures(p.init_images)
                 state.init_pictures = InitPictures(self.host, generation, p)
         except Exception as error:
             self.host.fail(p, self._problem(page, error, "preparing"))
@@ -200,7 +213,8 @@ class Hooks:
             if not self.host.lists_in_infotext:
                 # hosts write each picture's infotext right after this
                 p.extra_generation_params[LAYER_KEY] = method.outputs[frame].value
-        self.latest.keep(state.page, method.outputs[frame], picture)
+        if not self._makes_tiles():
+            self.latest.keep(state.page, method.outputs[frame], picture)
         return picture
 
     def _decode(self, p: Job, state: JobState, latent: Tensor | None, picture: Image.Image) -> Image.Image:
@@ -218,7 +232,7 @@ class Hooks:
         result = Image.fromarray(rgba)
         if mask is not None and state.init_pictures is not None:
             result = state.init_pictures.keep_outside(result, mask)
-        if state.generation.options.preview:
+        if state.generation.options.preview and not self._makes_tiles():
             self._show_preview(p, result)
         return result
 
@@ -263,6 +277,11 @@ class Hooks:
         if state is not None:
             self._end(p, state)
         close()
+
+    def _makes_tiles(self) -> bool:
+        """True while a script makes tiles of which it will put a picture together."""
+        run = self.host.script_run()
+        return run is not None and run.in_tiles
 
     def _problem(self, page: str, error: Exception, doing: str) -> LayerDiffuseError:
         """Return the error for the user, and keep it for the page that asked."""
