@@ -6,6 +6,7 @@ copied or reused `p` starts anew.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,6 +27,8 @@ from lib_layerdiffusion.pictures.arithmetic import Uint8Image, preview
 from lib_layerdiffusion.pictures.reading import has_alpha
 from lib_layerdiffusion.request import infotext, scenes, xyz_axes
 from lib_layerdiffusion.request.settings import Settings, enabled_method, page_name
+
+logger = logging.getLogger("layerdiffuse")
 
 PREVIEW = "layerdiffuse_preview"
 LAYER_KEY = f"{infotext.PREFIX}layer"
@@ -204,6 +207,7 @@ class Hooks:
         state.generation.check_sampled(latent)
         if method.decodes_alpha and frame == 0:
             picture = self._decode(p, state, latent, picture)
+        self.host.keep(picture)
         if method.frames > 1:
             self.host.name_layer(picture, method.outputs[frame].value)
             if not self.host.lists_in_infotext:
@@ -224,17 +228,25 @@ class Hooks:
         finished = picture if mask is None or state.finishing is None else state.finishing.image
         pixels = np.array(finished.convert("RGBA" if has_alpha(finished) else "RGB"))
         decoded = state.decoded[p.batch_index] if p.batch_index < len(state.decoded) else pixels[..., :3]
-        rgba, over_board = state.generation.decode(p, state.picture_name(), latent, decoded, pixels)
-        result, shown = Image.fromarray(rgba), Image.fromarray(over_board)
+        rgba = state.generation.decode(p, state.picture_name(), latent, decoded, pixels)
+        result = Image.fromarray(rgba)
         if mask is not None and state.init_pictures is not None:
             result = state.init_pictures.keep_outside(result, mask)
-            shown = Image.fromarray(preview(np.asarray(result, np.float32) / np.float32(255)))
         if state.generation.options.preview and not self._makes_tiles():
-            setattr(shown, PREVIEW, True)
-            # a list of its own: copies of `p` share the list they were copied with
-            p.extra_result_images = [*p.extra_result_images, shown]
-        self.host.keep_alpha(result)
+            self._show_preview(p, result)
         return result
+
+    def _show_preview(self, p: Job, picture: Image.Image) -> None:
+        try:
+            shown = Image.fromarray(preview(np.asarray(picture, np.float32) / np.float32(255)))
+        # the picture itself is there
+        except Exception:
+            logger.warning("The preview over a checkerboard could not be made.", exc_info=True)
+            return
+        setattr(shown, PREVIEW, True)
+        self.host.keep(shown)
+        # a list of its own: copies of `p` share the list they were copied with
+        p.extra_result_images = [*p.extra_result_images, shown]
 
     def finish(self, p: Job, processed: Any) -> None:
         """Forget the job; give every extra picture an infotext, as the host's Save button needs one each."""
