@@ -19,6 +19,7 @@ LayerDiffuseError            shown as it is: what is wrong, what to do
 from __future__ import annotations
 
 import logging
+import traceback
 
 logger = logging.getLogger("layerdiffuse")
 
@@ -100,13 +101,24 @@ class GenerationFailed(LayerDiffuseError):
 
 
 def for_user(error: Exception, doing: str) -> LayerDiffuseError:
-    """Return an error that a user can read, and log the whole story of one that was not meant for users."""
+    """Return an error that a user can read, and log the whole story of one that was not meant for users.
+
+    What the failed functions had in their variables is let go: hosts keep an error until the next one.
+    """
     if isinstance(error, LayerDiffuseError):
         logger.error("%s", error)
+        _let_go(error)
         return error
     logger.error("failed while %s", doing, exc_info=error)
+    _let_go(error)
     failed = GenerationFailed(
         f"LayerDiffuse failed while {doing} ({type(error).__name__}: {error}). The console has the details."
     )
     failed.__cause__ = error
     return failed
+
+
+def _let_go(error: BaseException | None) -> None:
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__

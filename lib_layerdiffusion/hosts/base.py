@@ -94,6 +94,10 @@ class Host(Watch, Protocol):
         """Show a sentence under the pictures of this job."""
         ...
 
+    def joins_results(self, p: Job) -> bool:
+        """True where a script of the host runs the job, and goes by the places of its pictures."""
+        ...
+
     def option(self, name: str, value: Any) -> AbstractContextManager[None]:
         """Set a host option for the duration of a block; one that the host lacks is ignored."""
         ...

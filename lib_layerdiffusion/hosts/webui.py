@@ -116,6 +116,10 @@ class WebuiHost(KeepsOwnWeights, WebUIPage, WebUIState):
         denoiser = getattr(sampler, "model_wrap_cfg", None)
         return getattr(denoiser, "step", None) != 0
 
+    def joins_results(self, p: Job) -> bool:
+        # the first argument is the number of the script that was selected, 0 or None where none is
+        return bool(p.script_args and p.script_args[0])
+
     @contextmanager
     def option(self, name: str, value: Any) -> Iterator[None]:
         data = shared.opts.data

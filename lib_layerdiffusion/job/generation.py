@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -46,15 +47,16 @@ class Generation:
         self.options = options
         self.method = settings.method
         self._networks = networks
-        self._codec = Codec(host, networks, settings.method.family, self._say, options.low_memory)
+        self._codec = Codec(host, networks, settings.method.family, self.say, options.low_memory)
         self._conditions: dict[tuple[str, Layer, int, int], Tensor] = {}
         self._signals: dict[tuple[int, int], dict[int, Tensor]] = {}
         self._shared: SharedAttention | None = None
         self._release: Callable[[], None] | None = None
         self._unseen = self._taken = False
         self._sampler: Any = None
+        self._broken_off = False
         self._check_merged: Callable[[], None] = lambda: None
-        self._said: list[str] = []
+        self.said: list[str] = []
         self._job: Job | None = None
 
     def prepare(self, p: Job, encodes_pictures: bool) -> None:
@@ -73,9 +75,10 @@ class Generation:
             if encodes_pictures:
                 self._codec.load_encoder()
 
-    def _say(self, text: str) -> None:
-        if text not in self._said:
-            self._said.append(text)
+    def say(self, text: str) -> None:
+        """Show a sentence under the pictures, once; all of them are kept in `said`."""
+        if text not in self.said:
+            self.said.append(text)
             logger.warning("%s", text)
             self.host.say(self._job, text)
 
@@ -154,6 +157,7 @@ class Generation:
         # one that ended before its first step had no use for any model
         self._taken = self._taken or (self._unseen and self.host.evaluated(self._sampler))
         self._unseen, self._sampler = False, None
+        self._broken_off = self.host.broken_off()
 
     def check_sampled(self, latent: Tensor | None) -> None:
         """Raise GenerationFailed if a pass of this batch did without the UNet that was prepared for it.
@@ -235,16 +239,27 @@ class Generation:
         return self.host.tiles(p) and getattr(p, "paste_to", None) is None
 
     def decode(
-        self, p: Job, latent: Tensor, decoded: Uint8Image, finished: Uint8Image
+        self, p: Job, name: str, latent: Tensor, decoded: Uint8Image, finished: Uint8Image
     ) -> tuple[Uint8Image, Uint8Image]:
         """Return (RGBA uint8 [H, W, 4], RGB preview uint8 [H, W, 3]) of a finished picture.
 
         latent [4, h, w] in sampler space, `decoded` what the VAE made of it, `finished` the same after other
         extensions worked on it, RGB uint8 [H, W, 3]. They have no part in the transparency.
+        Interrupt and Skip end the decode after the pass at hand; that is said of the picture by its `name`.
         """
-        run = partial(self._codec.decode, votes=Votes.of(self.options.decode_passes))
+        votes, done = Votes.of(self.options.decode_passes), 0
+
+        def ends(count: int) -> bool:
+            nonlocal done
+            done = count
+            # a button that was pressed while sampling asks for the picture as it is by then, well decoded
+            return self.host.broken_off() and not self._broken_off
+
+        run = partial(self._codec.decode, votes=replace(votes, each=ends))
         latent = self.host.to_vae(p, latent[None])[0]
         rgba = tiling.decode(run, latent, decoded) if self._tiles(p) else run(latent, decoded)
+        if done < votes.passes and ends(done):
+            self.say(f"The decode was interrupted: {name} has {done} of {votes.passes} passes.")
         result = to_uint8(rgba)
         edited = carry_edit(result, decoded, finished)
         if edited is result:

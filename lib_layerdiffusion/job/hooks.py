@@ -6,7 +6,7 @@ copied or reused `p` starts anew.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,45 +18,16 @@ from lib_layerdiffusion.hosts import job_methods
 from lib_layerdiffusion.hosts.base import Host, Job
 from lib_layerdiffusion.job.generation import Generation
 from lib_layerdiffusion.job.init_pictures import InitPictures, has_init_pictures
+from lib_layerdiffusion.job.state import STATE, JobState, state_of
 from lib_layerdiffusion.networks import Networks
 from lib_layerdiffusion.page.latest import Latest
 from lib_layerdiffusion.pictures.arithmetic import Uint8Image, preview
 from lib_layerdiffusion.request import infotext, scenes, xyz_axes
 from lib_layerdiffusion.request.settings import Settings, enabled_method, page_name
 
-STATE = "_layerdiffuse"
 PREVIEW = "layerdiffuse_preview"
 LAYER_KEY = f"{infotext.PREFIX}layer"
-
-
-class JobState:
-    """One run: its generation, the latents of each batch, the init pictures, what inpainting needs.
-
-    `page` is the name of the page that began it.
-    """
-
-    def __init__(self, p: Job, generation: Generation, page: str) -> None:
-        self.p = p
-        self.page = page
-        self.generation = generation
-        self.latents: dict[int, Tensor] = {}
-        self.init_pictures: InitPictures | None = None
-        self.decoded: list[Uint8Image] = []
-        self.finishing: Any = None
-        self.overlay: Any = None
-
-
-class Undeliverable:
-    """Stands in for a picture that could not be made; whoever touches it gets the error.
-
-    Hosts swallow what a hook raises, and would deliver the ordinary picture instead.
-    """
-
-    def __init__(self, error: LayerDiffuseError) -> None:
-        object.__setattr__(self, "_error", error)
-
-    def __getattr__(self, name: str) -> Any:
-        raise object.__getattribute__(self, "_error")
+NOTES_KEY = f"{infotext.PREFIX}notes"
 
 
 class Hooks:
@@ -82,6 +53,7 @@ class Hooks:
     def process(self, p: Job, args: Sequence[Any]) -> None:
         """Check the job and prepare it; what is wrong ends it before sampling."""
         self._forget(p)
+        generation = None
         page = _page(p, args)
         try:
             settings = Settings.from_args(args, xyz_axes.arguments(p))
@@ -93,6 +65,7 @@ class Hooks:
             generation.prepare(p, encodes)
             state = JobState(p, generation, page)
             setattr(p, STATE, state)
+            job_methods.around_next(p, "close", lambda close: self._end_and(p, close))
             p.extra_generation_params.update(infotext.write(settings, options))
             if settings.method.frames > 1:
                 names = scenes.layer_names(settings.method, len(p.all_prompts))
@@ -101,20 +74,26 @@ class Hooks:
                 state.init_pictures = InitPictures(self.host, generation, p)
         except Exception as error:
             self.host.fail(p, self._problem(page, error, "preparing"))
+            if generation is not None:
+                generation.forget()
 
     def before_sampling(self, p: Job, x: Tensor) -> None:
         """Patch the UNet for the coming pass over latents like `x` [B, 4, h, w]."""
-        state = _state(p)
+        state = state_of(p)
         if state is None:
             return
         try:
             if getattr(p, "is_hr_pass", False):
                 state.generation.end_pass()
+            else:
+                state.problem = None
             state.generation.patch(p, *x.shape[-2:])
             self._catch_highres_latents(p, state)
         except Exception as error:
             unet = self.host.clone(self.host.unet(p))
-            self.host.break_sampling(unet, self._problem(state.page, error, "patching the model"))
+            # sampling may end before it asks the model
+            state.problem = self._problem(state.page, error, "patching the model")
+            self.host.break_sampling(unet, state.problem)
             self.host.install(p, unet)
 
     def _catch_highres_latents(self, p: Job, state: JobState) -> None:
@@ -133,7 +112,7 @@ class Hooks:
     # --- after sampling
     def post_sample(self, p: Job, samples: Any) -> None:
         """Keep a batch's final latents [B, 4, h, w]; decoded highres results are no latents."""
-        state = _state(p)
+        state = state_of(p)
         if state is None:
             return
         state.generation.end_pass()
@@ -145,7 +124,7 @@ class Hooks:
 
         Also write the scene's seed into each of its pictures: that is what makes the scene again.
         """
-        state = _state(p)
+        state = state_of(p)
         if state is None:
             return
         state.decoded = [] if images is None else [_as_host_rounds(image) for image in images]
@@ -155,38 +134,48 @@ class Hooks:
 
     def postprocess_image(self, p: Job, pp: Any) -> None:
         """Keep the hook's argument: its `image` becomes what all scripts make of it, in whatever order."""
-        state = _state(p)
+        state = state_of(p)
         if state is not None:
             state.finishing, state.overlay = pp, None
 
     def postprocess_maskoverlay(self, p: Job, ppmo: Any) -> None:
         """Keep the hook's argument: mask and overlay become what all scripts make of them."""
-        state = _state(p)
+        state = state_of(p)
         if state is not None:
             state.overlay = ppmo
 
     def deliver(self, p: Job, picture: Image.Image) -> Any:
         """Return what the host shall save and show for a finished picture: RGBA where the method decodes."""
-        state = _state(p)
+        state = state_of(p)
         if state is None:
             return picture
-        method = state.generation.method
-        frame = p.batch_index % method.frames
         try:
-            latents = state.latents.get(p.iteration)
-            latent = latents[p.batch_index] if latents is not None and p.batch_index < len(latents) else None
-            state.generation.check_sampled(latent)
-            if method.decodes_alpha and frame == 0:
-                picture = self._decode(p, state, latent, picture)
-            if method.frames > 1:
-                self.host.name_layer(picture, method.outputs[frame].value)
-                if not self.host.lists_in_infotext:
-                    # hosts write each picture's infotext right after this
-                    p.extra_generation_params[LAYER_KEY] = method.outputs[frame].value
-            self.latest.keep(state.page, method.outputs[frame], picture)
+            if state.problem is not None:
+                raise state.problem
+            picture = self._finished(p, state, picture)
+            state.delivery.deliver()
             return picture
         except Exception as error:
-            return Undeliverable(self._problem(state.page, error, "decoding the transparency"))
+            problem = self._problem(state.page, error, "decoding the transparency")
+            if len(p.all_prompts) > 1:
+                state.generation.say(f"{state.picture_name().capitalize()} is left out: {problem}")
+            return state.delivery.leave_out(problem, state.picture_index(), picture.size)
+
+    def _finished(self, p: Job, state: JobState, picture: Image.Image) -> Image.Image:
+        method = state.generation.method
+        frame = p.batch_index % method.frames
+        latents = state.latents.get(p.iteration)
+        latent = latents[p.batch_index] if latents is not None and p.batch_index < len(latents) else None
+        state.generation.check_sampled(latent)
+        if method.decodes_alpha and frame == 0:
+            picture = self._decode(p, state, latent, picture)
+        if method.frames > 1:
+            self.host.name_layer(picture, method.outputs[frame].value)
+            if not self.host.lists_in_infotext:
+                # hosts write each picture's infotext right after this
+                p.extra_generation_params[LAYER_KEY] = method.outputs[frame].value
+        self.latest.keep(state.page, method.outputs[frame], picture)
+        return picture
 
     def _decode(self, p: Job, state: JobState, latent: Tensor | None, picture: Image.Image) -> Image.Image:
         if latent is None:
@@ -194,12 +183,12 @@ class Hooks:
                 "LayerDiffuse has no latent for this picture; another extension replaced the sampling. "
                 "Disable it and generate again."
             )
-        mask = _mask_of_overlay(state.overlay)
+        mask = state.overlay_mask()
         # with a mask, the host has laid the original over it by now
         finished = picture if mask is None or state.finishing is None else state.finishing.image
         finished_rgb = np.array(finished.convert("RGB"))
         decoded = state.decoded[p.batch_index] if p.batch_index < len(state.decoded) else finished_rgb
-        rgba, over_board = state.generation.decode(p, latent, decoded, finished_rgb)
+        rgba, over_board = state.generation.decode(p, state.picture_name(), latent, decoded, finished_rgb)
         result, shown = Image.fromarray(rgba), Image.fromarray(over_board)
         if mask is not None and state.init_pictures is not None:
             result = state.init_pictures.keep_outside(result, mask)
@@ -213,16 +202,33 @@ class Hooks:
 
     def finish(self, p: Job, processed: Any) -> None:
         """Forget the job; give every extra picture an infotext, as the host's Save button needs one each."""
-        state = _state(p)
+        state = state_of(p)
         if state is not None:
-            state.generation.forget()
+            self._end(p, state)
+            if not state.delivery.conclude(processed, self.host.joins_results(p)):
+                return
+            if state.generation.said:
+                # for the web API, whose answers hold no comments
+                extra = {**processed.extra_generation_params, NOTES_KEY: state.generation.said}
+                processed.extra_generation_params = extra
             if getattr(p, "is_api", False) and not self.host.api_answers_extra_images:
                 previews = [image for image in processed.extra_images if hasattr(image, PREVIEW)]
                 processed.images = [*processed.images, *previews]
                 processed.extra_images = [i for i in processed.extra_images if not hasattr(i, PREVIEW)]
             missing = len(processed.images) + len(processed.extra_images) - len(processed.infotexts)
             processed.infotexts = [*processed.infotexts, *[processed.info] * missing]
-            delattr(p, STATE)
+
+    def _end(self, p: Job, state: JobState) -> None:
+        state.generation.forget()
+        delattr(p, STATE)
+        job_methods.forget(p)
+
+    def _end_and(self, p: Job, close: Callable[[], None]) -> None:
+        """The host is done with `p`: one whose job ended with an error never came to `finish`."""
+        state = state_of(p)
+        if state is not None:
+            self._end(p, state)
+        close()
 
     def _problem(self, page: str, error: Exception, doing: str) -> LayerDiffuseError:
         """Return the error for the user, and keep it for the page that asked."""
@@ -242,11 +248,6 @@ class Hooks:
         }
 
 
-def _mask_of_overlay(ppmo: Any) -> Image.Image | None:
-    """The mask, if the host lays the original over the picture."""
-    return None if ppmo is None or ppmo.overlay_image is None else ppmo.mask_for_overlay
-
-
 def _as_host_rounds(image: Tensor) -> Uint8Image:
     """[3, H, W] in [0, 1] -> [H, W, 3], cut off as hosts do."""
     return (255 * np.moveaxis(image.float().cpu().numpy(), 0, 2)).astype(np.uint8)
@@ -255,8 +256,3 @@ def _as_host_rounds(image: Tensor) -> Uint8Image:
 def _page(p: Job, args: Sequence[Any]) -> str:
     """The page that began this job; none began one of the web API, whatever it sends."""
     return "" if getattr(p, "is_api", False) else page_name(args)
-
-
-def _state(p: Job) -> JobState | None:
-    state = getattr(p, STATE, None)
-    return state if state is not None and state.p is p else None

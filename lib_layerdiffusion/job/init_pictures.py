@@ -63,6 +63,9 @@ class InitPictures:
                     result = original(*args, **kwargs)
                     if not is_in_place():
                         raise GenerationFailed(TAKEN_AWAY)
+            except BaseException:
+                generation.forget()
+                raise
             finally:
                 p.init_images = given
             return result

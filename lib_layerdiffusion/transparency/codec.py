@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from lib_layerdiffusion.errors import GenerationFailed
-from lib_layerdiffusion.files.progress import check
 from lib_layerdiffusion.hosts.base import Host
 from lib_layerdiffusion.methods import Family, WeightFile
 from lib_layerdiffusion.models.encoder_and_decoder import TransparencyDecoder, TransparencyEncoder
@@ -82,21 +81,18 @@ class Codec:
     def decode(self, latent: Tensor, picture: Uint8Image, votes: Votes) -> FloatImage:
         """Return straight-alpha RGBA float32 [H, W, 4] in [0, 1]; see `latents.decode_rgba`.
 
-        Shows its progress. Raises Interrupted when the user asks to stop meanwhile.
+        Shows its progress, and asks `votes.each` after each pass whether to stop there.
         """
         file, build = self._family.decoder, TransparencyDecoder.from_state_dict
         doing = "decoding the transparency"
-        # one that was pressed while sampling asks for the picture as it is, so it does not stop the decode
-        stopping = self._host.interrupted()
 
-        def each(done: int) -> None:
+        def each(done: int) -> bool | None:
             self._host.report(f"decoding the transparency: {done} of {votes.passes}", None)
-            if not stopping:
-                check(self._host, doing)
+            return votes.each(done)
 
         height, width = picture.shape[:2]
-        votes = replace(votes, each=each)
-        tried = ways(self._host.compute_device(), height, width, votes, self._low_memory)
+        shown = replace(votes, each=each)
+        tried = ways(self._host.compute_device(), height, width, shown, self._low_memory)
 
         def follow(way: Way) -> FloatImage:
             if way.own_copy:

@@ -68,7 +68,7 @@ class Votes:
 
     `passes` orientations are decoded, up to `at_once` of the same shape in one batch, their results kept on
     the device `store` (None: where they are computed). With `adaptive`, only where the first passes
-    disagree. `each` is called with how many passes are done.
+    disagree. `each` is called with how many passes are done; where it answers True, those have to do.
     """
 
     passes: int = 8
@@ -76,7 +76,7 @@ class Votes:
     adaptive: bool = False
     at_once: int = 1
     store: torch.device | str | None = None
-    each: Callable[[int], None] = lambda done: None
+    each: Callable[[int], bool | None] = lambda done: None
 
     @classmethod
     def of(cls, passes: int | str) -> Votes:
@@ -122,7 +122,8 @@ def _results(
             yield turned.to(votes.store or turned.device).contiguous()
         del decoded, result, turned
         done += len(batch)
-        votes.each(done)
+        if votes.each(done):
+            return
 
 
 def _vote_adaptively(decode: Decode, pixel: Tensor, latent: Tensor, votes: Votes) -> Tensor:
@@ -138,7 +139,8 @@ def _vote_adaptively(decode: Decode, pixel: Tensor, latent: Tensor, votes: Votes
     for number, orientation in enumerate(PASSES[FIRST], start=1):
         with keeping(norms) as found_for[orientation[0]]:
             whole += _results(decode, pixel, latent, single, [orientation])
-        votes.each(number)
+        if votes.each(number):
+            return (whole[0].float() + whole[-1].float()) / 2
     combined = (whole[0].float() + whole[1].float()) / 2
     blocks = disputed(*whole)
     found = regions(blocks)
@@ -158,7 +160,8 @@ def _vote_adaptively(decode: Decode, pixel: Tensor, latent: Tensor, votes: Votes
             with giving(found_for[orientation[0]]):
                 for result in _results(decode, cut_pixel, cut_latent, single, [orientation]):
                     middle.add(result)
-        votes.each(number)
+        if votes.each(number):
+            break
     for region, middle in parts:
         mask = torch.from_numpy(region.cut(blocks, 1)).to(combined.device)
         mask = mask.repeat_interleave(BLOCK, 0).repeat_interleave(BLOCK, 1)
@@ -234,7 +237,7 @@ def regions(blocks: NDArray[np.bool_]) -> list[Region]:
 
 
 class MiddleOf:
-    """The middle of `count` tensors of one shape, value by value, of which it holds only the lower half.
+    """The middle of up to `count` tensors of one shape, value by value; it holds only their lower half.
 
     Eight are combined by their lower median, fewer by the mean of the two in the middle; see `vote`.
     """
@@ -243,6 +246,7 @@ class MiddleOf:
         self.count = count
         self._kept = count // 2 if count == len(ORIENTATIONS) else count // 2 + 1
         self._lowest: list[Tensor] = []
+        self._added = 0
 
     def add(self, values: Tensor) -> None:
         """Take one more; its memory is ours from here on."""
@@ -253,8 +257,10 @@ class MiddleOf:
             self._lowest[n], spare = lesser, lower
         if len(self._lowest) < self._kept:
             self._lowest.append(values)
+        self._added += 1
 
     def value(self) -> Tensor:
-        """Return the middle in float32, when `count` tensors have been added."""
-        lower, upper = self._lowest[(self.count - 1) // 2], self._lowest[-1]
+        """Return the middle in float32 of what has been added, one tensor at least."""
+        lower = self._lowest[(self._added - 1) // 2]
+        upper = lower if self._added == len(ORIENTATIONS) else self._lowest[self._added // 2]
         return lower.float() if lower is upper else (lower.float() + upper.float()) / 2

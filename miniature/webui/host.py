@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from lib_layerdiffusion.errors import LayerDiffuseError, UnsupportedMethod
 from lib_layerdiffusion.files.layer_patch import Patch, Shape
-from lib_layerdiffusion.hosts import job_methods
+from lib_layerdiffusion.hosts import job_methods, left_out
 from lib_layerdiffusion.hosts.base import Around, BaseModel, EncodePixels, Network, Posterior
 from lib_layerdiffusion.hosts.capabilities import Capabilities
+from lib_layerdiffusion.hosts.wrapping import wrap
 from lib_layerdiffusion.request.options import Options
 from lib_layerdiffusion.request.xyz_axes import Axis
+from miniature.webui import images
 from miniature.webui.images import resize_image
 from miniature.webui.patcher import Patcher, StepRule
 from miniature.webui.processing import Processing
@@ -42,6 +44,8 @@ class MiniatureHost:
         inpainting: bool = False,
         dtype: torch.dtype = torch.float32,
     ) -> None:
+        wrap(images, "save_image", left_out.unsaved)
+        wrap(images, "image_grid", left_out.empty_in_grids)
         self._models_dir = models_dir
         self.family = family
         self.inpainting = inpainting
@@ -74,6 +78,9 @@ class MiniatureHost:
 
     def broken_off(self) -> bool:
         return state.interrupted or state.skipped
+
+    def joins_results(self, p: Processing) -> bool:
+        return p.run_by_script
 
     def evaluated(self, sampler: Any) -> bool:
         return bool(sampler.evaluations)

@@ -43,8 +43,9 @@ class Processed:
         self.index_of_first_image = index_of_first_image
         self.comments = "".join(f"{comment}\n" for comment in p.comments)
         self.all_prompts = p.all_prompts
-        self.all_seeds = p.all_seeds
-        self.seed = p.all_seeds[0]
+        self.all_negative_prompts = p.all_negative_prompts
+        self.all_seeds, self.all_subseeds = p.all_seeds, p.all_subseeds
+        self.seed, self.subseed = p.all_seeds[0], p.all_subseeds[0]
         self.extra_generation_params = p.extra_generation_params
 
     def js(self) -> str:
@@ -82,6 +83,7 @@ class Processing:
     extra_generation_params: dict[str, Any] = field(default_factory=dict)
     extra_result_images: list[Any] = field(default_factory=list)
     is_api: bool = False
+    run_by_script: bool = False
     comments: list[str] = field(default_factory=list)
     is_hr_pass: bool = False
     iteration: int = 0

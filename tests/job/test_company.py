@@ -191,7 +191,7 @@ def test_replaced_attention_is_refused_where_it_is_shared(
     p = request(webui, script, arguments(SD15_METHOD))
     p.scripts = [RegionalPrompts(), script]
     with pytest.raises(UnsupportedMethod, match="replaces the model's attention"):
-        webui.process_images(p)
+        webui.answer(p)
 
 
 def test_replaced_attention_goes_with_sdxl(run: Run) -> None:
@@ -257,7 +257,7 @@ def test_hires_with_a_checkpoint_of_another_family(webui: WebUI, script: Any, ho
     p = request(webui, script, arguments(SDXL_METHOD), enable_hr=True)
     p.scripts = [Switch(), script]
     with pytest.raises(Exception, match="needs an SDXL checkpoint"):
-        webui.process_images(p)
+        webui.answer(p)
 
 
 @pytest.mark.parametrize("is_api", [True, False])

@@ -201,7 +201,7 @@ def test_encode_is_put_back_when_the_host_fails(
     p = request(webui, script, arguments(), init_images=[broken])
     monkeypatch.setattr(webui.base.vae, "process_in", lambda z: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        webui.process_images(p)
+        webui.answer(p)
     monkeypatch.undo()
     assert p.init_images == [broken]
     assert "init" not in vars(p)

@@ -67,7 +67,7 @@ def test_any_size(generate15: Generate, width: int, height: int) -> None:
 def test_method_on_another_family(models_dir: Path, webui15: WebUI) -> None:
     script = load_script(lambda: MiniatureHost(models_dir, family="sdxl"))
     with pytest.raises(UnsupportedBaseModel, match=r"needs an SD1\.5 checkpoint"):
-        webui15.process_images(request(webui15, script, arguments(JOINT)))
+        webui15.answer(request(webui15, script, arguments(JOINT)))
 
 
 @pytest.mark.parametrize("change", ["missing", "surplus", "other method"])
@@ -81,7 +81,7 @@ def test_damaged_file(own_files: Path, webui15: WebUI, change: str) -> None:
         (folder / f"{name(FG2BG)}.safetensors").replace(folder / f"{name(JOINT)}.safetensors")
     script = load_script(lambda: MiniatureHost(own_files, family="sd15"))
     with pytest.raises(WrongWeights, match=r"layer_sd15_joint\.safetensors"):
-        webui15.process_images(request(webui15, script, arguments(JOINT)))
+        webui15.answer(request(webui15, script, arguments(JOINT)))
 
 
 def test_switching_families_in_one_process_gives_the_same_bytes(

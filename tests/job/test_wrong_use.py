@@ -42,7 +42,7 @@ def refused(webui: WebUI, make_webui: Callable[[], WebUI]) -> Callable[..., str]
         script = load_script(lambda: host)
         p = request(webui, script, args, **settings)
         with pytest.raises(error) as caught:
-            webui.process_images(p)
+            webui.answer(p)
         fresh = make_webui()
         expected = fresh.process_images(request(fresh, script))
         after = webui.process_images(request(webui, script))

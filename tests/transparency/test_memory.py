@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lib_layerdiffusion.errors import GenerationFailed, Interrupted, OutOfMemory
+from lib_layerdiffusion.errors import GenerationFailed, OutOfMemory
 from lib_layerdiffusion.methods import SDXL
 from lib_layerdiffusion.models.encoder_and_decoder import TransparencyDecoder, TransparencyEncoder
 from lib_layerdiffusion.models.strips import StripDecoder
@@ -21,7 +21,6 @@ from lib_layerdiffusion.transparency.voting import PASSES, Votes
 from miniature.webui.host import MiniatureHost
 from miniature.webui.processing import Processed, WebUI
 from miniature.webui.script import load_script
-from miniature.webui.state import state
 from tests.helpers.jobs import DECODING, SDXL_METHODS, arguments, picture, request
 
 Generate = Callable[..., Processed]
@@ -333,21 +332,3 @@ def test_decode_shows_its_progress(host: MiniatureHost, generate: Generate) -> N
     lines = [text for text, _ in host.reported if text.startswith("decoding")]
     assert lines == [f"decoding the transparency: {n} of 8" for n in range(1, 9)]
     assert host.reported[-1] == ("", None)
-
-
-def test_interrupt_during_the_decode_ends_it(
-    host: MiniatureHost, generate: Generate, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    expected = generate(arguments()).images[0].tobytes()
-    report = MiniatureHost.report
-
-    def press(self: MiniatureHost, text: str, fraction: float | None) -> None:
-        report(self, text, fraction)
-        state.interrupted = state.interrupted or text.endswith("3 of 8")
-
-    monkeypatch.setattr(MiniatureHost, "report", press)
-    with pytest.raises(Interrupted, match="interrupted while decoding the transparency"):
-        generate(arguments())
-    assert host.reported[-2:] == [("decoding the transparency: 3 of 8", None), ("", None)]
-    monkeypatch.undo()
-    assert generate(arguments()).images[0].tobytes() == expected

@@ -1,0 +1,64 @@
+"""What is known of one run while it goes on; it hangs on the host's processing object."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+from lib_layerdiffusion.errors import LayerDiffuseError
+from lib_layerdiffusion.hosts.base import Job
+from lib_layerdiffusion.job.delivery import Delivery
+from lib_layerdiffusion.job.generation import Generation
+from lib_layerdiffusion.job.init_pictures import InitPictures
+from lib_layerdiffusion.pictures.arithmetic import Uint8Image
+
+STATE = "_layerdiffuse"
+
+
+class JobState:
+    """One run: its generation, the latents of each batch, the init pictures, what inpainting needs.
+
+    `page` is the name of the page that began it. `finishing` and `overlay` are the arguments of the hooks for
+    the picture at hand; `problem` is why the batch at hand has no patched model.
+    """
+
+    def __init__(self, p: Job, generation: Generation, page: str) -> None:
+        self.p = p
+        self.page = page
+        self.generation = generation
+        self.latents: dict[int, Tensor] = {}
+        self.init_pictures: InitPictures | None = None
+        self.decoded: list[Uint8Image] = []
+        self.finishing: Any = None
+        self.overlay: Any = None
+        self.delivery = Delivery()
+        self.problem: LayerDiffuseError | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> JobState:
+        # so that a deep copy of `p` is told from it like any other copy
+        return self
+
+    def overlay_mask(self) -> Image.Image | None:
+        """Return the mask, if the host lays the original over the picture."""
+        return (
+            None
+            if self.overlay is None or self.overlay.overlay_image is None
+            else self.overlay.mask_for_overlay
+        )
+
+    def picture_index(self) -> int:
+        """Return the number of the picture at hand in its job, counted from 0."""
+        return int(self.p.iteration * self.p.batch_size + self.p.batch_index)
+
+    def picture_name(self) -> str:
+        """Return what messages call the picture at hand."""
+        count = len(self.p.all_prompts)
+        return f"picture {self.picture_index() + 1} of {count}" if count > 1 else "the picture"
+
+
+def state_of(p: Job) -> JobState | None:
+    """Return the state of this very object, not that of one it was copied from."""
+    state: JobState | None = getattr(p, STATE, None)
+    return state if state is not None and state.p is p else None
