@@ -33,7 +33,7 @@ OBJECTS = {
 
 SHARED = (
     *("webui", "webui_page", "forge_saving", "forge_sampling", "own_weights"),
-    *("webui_state", "job_methods", "left_out", "wrapping"),
+    *("webui_state", "result_texts", "job_methods", "left_out", "wrapping"),
 )
 FILES = {
     "forge": ("forge", "backend", *SHARED),

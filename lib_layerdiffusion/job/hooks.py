@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from lib_layerdiffusion.errors import GenerationFailed, LayerDiffuseError, for_user
-from lib_layerdiffusion.hosts import job_methods
+from lib_layerdiffusion.hosts import job_methods, result_texts
 from lib_layerdiffusion.hosts.base import Host, Job
 from lib_layerdiffusion.job.generation import Generation
 from lib_layerdiffusion.job.init_pictures import InitPictures, has_init_pictures
@@ -26,6 +26,7 @@ from lib_layerdiffusion.request import infotext, scenes, xyz_axes
 from lib_layerdiffusion.request.settings import Settings, enabled_method, page_name
 
 PREVIEW = "layerdiffuse_preview"
+"""Attribute of previews: the number of their picture among those that were delivered."""
 LAYER_KEY = f"{infotext.PREFIX}layer"
 NOTES_KEY = f"{infotext.PREFIX}notes"
 
@@ -193,15 +194,16 @@ class Hooks:
         if mask is not None and state.init_pictures is not None:
             result = state.init_pictures.keep_outside(result, mask)
             shown = Image.fromarray(preview(np.asarray(result, np.float32) / np.float32(255)))
-        if state.generation.options.preview:
-            setattr(shown, PREVIEW, True)
+        # scripts that join results keep the first job's at most
+        if state.generation.options.preview and not self.host.joins_results(p):
+            setattr(shown, PREVIEW, state.delivery.delivered)
             # a list of its own: copies of `p` share the list they were copied with
             p.extra_result_images = [*p.extra_result_images, shown]
         self.host.keep_alpha(result)
         return result
 
     def finish(self, p: Job, processed: Any) -> None:
-        """Forget the job; give every extra picture an infotext, as the host's Save button needs one each."""
+        """Forget the job; give every preview the infotext of its picture."""
         state = state_of(p)
         if state is not None:
             self._end(p, state)
@@ -211,12 +213,15 @@ class Hooks:
                 # for the web API, whose answers hold no comments
                 extra = {**processed.extra_generation_params, NOTES_KEY: state.generation.said}
                 processed.extra_generation_params = extra
+            previews = [image for image in processed.extra_images if hasattr(image, PREVIEW)]
+            texts = [_text_of(processed, getattr(image, PREVIEW)) for image in previews]
             if getattr(p, "is_api", False) and not self.host.api_answers_extra_images:
-                previews = [image for image in processed.extra_images if hasattr(image, PREVIEW)]
                 processed.images = [*processed.images, *previews]
+                processed.infotexts = [*processed.infotexts, *texts]
                 processed.extra_images = [i for i in processed.extra_images if not hasattr(i, PREVIEW)]
-            missing = len(processed.images) + len(processed.extra_images) - len(processed.infotexts)
-            processed.infotexts = [*processed.infotexts, *[processed.info] * missing]
+            else:
+                for image, text in zip(previews, texts, strict=True):
+                    result_texts.give(processed, image, text)
 
     def _end(self, p: Job, state: JobState) -> None:
         state.generation.forget()
@@ -246,6 +251,12 @@ class Hooks:
             for key, value in p.extra_generation_params.items()
             if not key.startswith(infotext.PREFIX)
         }
+
+
+def _text_of(processed: Any, number: int) -> str:
+    """The infotext of a picture by its number among those of the job; grids stand before them."""
+    texts = processed.infotexts[processed.index_of_first_image :]
+    return str(texts[number] if number < len(texts) else processed.info)
 
 
 def _as_host_rounds(image: Tensor) -> Uint8Image:
