@@ -128,10 +128,18 @@ class Hooks:
         state = state_of(p)
         if state is None:
             return
-        state.decoded = [] if images is None else [_as_host_rounds(image) for image in images]
+        given = [] if images is None else list(images)
+        state.decoded, state.listed = [_as_host_rounds(image) for image in given], None
+        state.addresses = [image.data_ptr() for image in given]
         if state.generation.method.frames > 1:
             p.seeds = scenes.first_of_scene(p.seeds, state.generation.method.frames)
             p.subseeds = scenes.first_of_scene(p.subseeds, state.generation.method.frames)
+
+    def postprocess_batch_list(self, p: Job, pp: Any) -> None:
+        """Keep the hook's argument: its `images` become what all scripts make of them, in whatever order."""
+        state = state_of(p)
+        if state is not None:
+            state.listed = pp
 
     def postprocess_image(self, p: Job, pp: Any) -> None:
         """Keep the hook's argument: its `image` becomes what all scripts make of it, in whatever order."""
@@ -164,9 +172,10 @@ class Hooks:
 
     def _finished(self, p: Job, state: JobState, picture: Image.Image) -> Image.Image:
         method = state.generation.method
-        frame = p.batch_index % method.frames
+        position = state.batch_position()
+        frame = position % method.frames
         latents = state.latents.get(p.iteration)
-        latent = latents[p.batch_index] if latents is not None and p.batch_index < len(latents) else None
+        latent = latents[position] if latents is not None and position < len(latents) else None
         state.generation.check_sampled(latent)
         if method.decodes_alpha and frame == 0:
             picture = self._decode(p, state, latent, picture)
@@ -184,15 +193,15 @@ class Hooks:
                 "LayerDiffuse has no latent for this picture; another extension replaced the sampling. "
                 "Disable it and generate again."
             )
-        mask = state.overlay_mask()
+        mask, position = state.overlay_mask(), state.batch_position()
         # with a mask, the host has laid the original over it by now
         finished = picture if mask is None or state.finishing is None else state.finishing.image
         finished_rgb = np.array(finished.convert("RGB"))
-        decoded = state.decoded[p.batch_index] if p.batch_index < len(state.decoded) else finished_rgb
+        decoded = state.decoded[position] if position < len(state.decoded) else finished_rgb
         rgba, over_board = state.generation.decode(p, state.picture_name(), latent, decoded, finished_rgb)
         result, shown = Image.fromarray(rgba), Image.fromarray(over_board)
         if mask is not None and state.init_pictures is not None:
-            result = state.init_pictures.keep_outside(result, mask)
+            result = state.init_pictures.keep_outside(result, mask, position)
             shown = Image.fromarray(preview(np.asarray(result, np.float32) / np.float32(255)))
         # scripts that join results keep the first job's at most
         if state.generation.options.preview and not self.host.joins_results(p):
