@@ -16,8 +16,19 @@ import cv2
 import numpy as np
 
 from benchmarks.report import Report, paired, parse, parser, peak_memory
-from lib_layerdiffusion.pictures import arithmetic
-from lib_layerdiffusion.pictures.arithmetic import PAINTED_OVER, ROUNDING, FloatImage, Uint8Image
+from lib_layerdiffusion.pictures import arithmetic, edits
+from lib_layerdiffusion.pictures.arithmetic import FloatImage, Uint8Image
+from lib_layerdiffusion.pictures.edits import (
+    AROUND,
+    CELL,
+    CERTAIN,
+    DETAIL,
+    FOLLOWED,
+    OTHER,
+    REPLACED,
+    ROUNDING,
+    SHIFT,
+)
 
 
 def flatten_on_grey(rgba: Uint8Image) -> FloatImage:
@@ -63,8 +74,29 @@ def preview(rgba_01: FloatImage) -> Uint8Image:
 
 def carry_edit(rgba: Uint8Image, before: Uint8Image, after: Uint8Image) -> Uint8Image:
     change = np.abs(after.astype(np.int16) - before).max(axis=2, keepdims=True)
-    painted = ((change - ROUNDING) / np.float32(PAINTED_OVER - ROUNDING)).clip(0, 1)
-    own = (rgba[..., :3].astype(np.float32) - before) * (1 - painted)
+    certain = ((change - ROUNDING) / np.float32(CERTAIN - ROUNDING)).clip(0, 1)
+    first, second = before.astype(np.float32) - 128, after.astype(np.float32) - 128
+
+    def around(values: FloatImage) -> FloatImage:
+        """Means over cells and what is around them, of what certainly changed."""
+        height, width = values.shape[:2]
+        padded = np.pad(values * certain, [(0, -height % CELL), (0, -width % CELL), (0, 0)])
+        cells = padded.reshape(padded.shape[0] // CELL, CELL, padded.shape[1] // CELL, CELL, -1)
+        blurred = np.asarray(cv2.blur(np.ascontiguousarray(cells.mean((1, 3))), (AROUND, AROUND)), np.float32)
+        return blurred.reshape(*cells.shape[0:3:2], -1)
+
+    count = np.maximum(around(np.ones_like(certain)), np.float32(1e-6))
+    mean_before, mean_after = around(first) / count, around(second) / count
+    variance = (around(first * first) / count - mean_before**2).sum(2)
+    together = (around(first * second) / count - mean_before * mean_after).sum(2)
+    shift = np.abs(mean_after - mean_before).max(2)
+    everywhere = max(0.0, 2 * float((change > ROUNDING).mean()) - 1)
+    same = DETAIL * everywhere * ((OTHER - shift) / (OTHER - SHIFT)).clip(0, 1)
+    slope = (together + same) / (variance.clip(0) + same + 1)
+    replaced = ((FOLLOWED - slope) / (FOLLOWED - REPLACED)).clip(0, 1).astype(np.float32)
+    size = replaced.shape[1] * CELL, replaced.shape[0] * CELL
+    replaced = np.asarray(cv2.resize(replaced, size), np.float32)[: change.shape[0], : change.shape[1]]
+    own = (rgba[..., :3].astype(np.float32) - before) * (1 - certain * replaced[..., None])
     colour = (after + own).round().clip(0, 255).astype(np.uint8)
     return np.dstack([np.where(change <= ROUNDING, rgba[..., :3], colour), rgba[..., 3]])
 
@@ -129,7 +161,7 @@ def main() -> None:
         "no edit by another extension": ("carry_edit", (rgba, before, before)),
     }
     for what, (name, arguments) in cases.items():
-        ours, plain = getattr(arithmetic, name), PLAIN[name]
+        ours, plain = getattr(edits if name == "carry_edit" else arithmetic, name), PLAIN[name]
         difference = np.abs(np.subtract(ours(*arguments), plain(*arguments), dtype=np.float32)).max()
         runs = {"ours": lambda: ours(*arguments), "plain": lambda: plain(*arguments)}  # noqa: B023
         times = paired(chosen.rounds, runs)

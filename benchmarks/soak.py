@@ -138,7 +138,7 @@ class Bench:
                 ways.decode_rgba = no_memory if fault == "memory" else broken
             elif fault == "sampling":
                 webui.original.shared.network.forward = broken
-            webui.process_images(p)
+            webui.answer(p)
         except (RuntimeError, LayerDiffuseError):
             return False
         finally:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lib_layerdiffusion.errors import BadSetting, DownloadFailed, Interrupted, LayerDiffuseError, WeightsError
-from lib_layerdiffusion.files.download import Source, address
+from lib_layerdiffusion.files.source import Source, address
 from lib_layerdiffusion.files.store import WeightStore
 from lib_layerdiffusion.methods import FAMILIES, FOLDER, METHODS, WEIGHT_FILES, WeightFile, find_method
 

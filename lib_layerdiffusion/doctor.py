@@ -10,6 +10,7 @@ import ast
 import platform
 import sys
 import warnings
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -36,28 +37,39 @@ SIGNS = {
 }
 """File of a host: its adapter if the file holds the text, or else the other one."""
 
+UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError, OSError)
+"""What reading a file as Python raises where it is none, or may not be read."""
+
 
 def report(adapter: str | None, models_dir: Path | None, webui: Path | None = None, problem: str = "") -> str:
     """Return the report, a few dozen lines.
 
     `adapter` is that of the host ("neo"), None for one without; `webui` the folder of a host to look at from
     outside, None for the one that runs this; `problem` is what keeps LayerDiffuse from running, if anything.
+    What cannot be told is one line that says why, and the rest is told all the same.
     """
-    lines = [f"LayerDiffuse {__version__}, in {Path(__file__).resolve().parents[1]}"]
-    version = _version(webui)
-    lines.append(f"host: {_host(adapter)}, version {version or 'unknown'}")
-    if problem:
-        lines.append(f"problem: {problem}")
-    if adapter is not None:
-        lines += _abilities(symbols.capabilities(adapter))
-        missing = missing_symbols(adapter, webui)
-        lines.append(f"symbols missing: {', '.join(missing) or 'none'}")
-    lines.append(f"python: {platform.python_version()} on {platform.platform()}")
     whose = "" if webui is None else " of this Python"
-    lines.append(f"packages{whose}: {', '.join(_packages())}")
-    lines.append(f"device: {_device()}")
-    lines += _files(models_dir)
+    lines = [
+        f"LayerDiffuse {__version__}, in {Path(__file__).resolve().parents[1]}",
+        *_told("host", lambda: [f"host: {_host(adapter)}, version {_version(webui) or 'unknown'}"]),
+        *([f"problem: {problem}"] if problem else []),
+    ]
+    if adapter is not None:
+        lines += _told("abilities", lambda: _abilities(symbols.capabilities(adapter)))
+        lines += _told("symbols", lambda: _symbols(adapter, webui))
+    lines.append(f"python: {platform.python_version()} on {platform.platform()}")
+    lines += _told("packages", lambda: [f"packages{whose}: {', '.join(_packages())}"])
+    lines += _told("device", lambda: [f"device: {_device()}"])
+    lines += _told("models", lambda: _files(models_dir))
     return "\n".join(lines)
+
+
+def _told(title: str, section: Callable[[], list[str]]) -> list[str]:
+    """Return the lines of a section, or the one that says why there are none."""
+    try:
+        return section()
+    except Exception as error:
+        return [f"{title}: could not be told ({type(error).__name__}: {error})"]
 
 
 def line(adapter: str | None, problem: str = "") -> str:
@@ -76,19 +88,59 @@ def line(adapter: str | None, problem: str = "") -> str:
 
 
 def adapter_of(webui: Path) -> str | None:
-    """Return the adapter that fits the WebUI in a folder, None where none does."""
+    """Return the adapter that fits the WebUI in a folder, None where none does. Raises OSError."""
     for name, (with_text, without, text) in SIGNS.items():
         file = webui / name
         if file.is_file():
-            return with_text if text in file.read_text("utf-8-sig") else without
+            return with_text if text.encode() in file.read_bytes() else without
     return None
 
 
 def missing_symbols(adapter: str, webui: Path | None = None) -> list[str]:
-    """Return which of the symbols that an adapter uses are not there: loaded, or in the files of `webui`."""
-    is_there = _is_loaded if webui is None else lambda symbol: _is_defined(symbol, webui)
-    wanted = [symbol for symbol in symbols.modules(adapter) if not symbols.is_optional(symbol)]
-    return [symbol for symbol in wanted if not is_there(symbol)]
+    """Return which of the symbols that an adapter uses are not there: loaded, or in the files of `webui`.
+
+    Of those that a file of `unreadable_files` may define nobody can tell; they are not among them.
+    """
+    if webui is None:
+        return [symbol for symbol in _wanted(adapter) if not _is_loaded(symbol)]
+    return _examine(adapter, webui)[0]
+
+
+def unreadable_files(adapter: str, webui: Path) -> dict[Path, str]:
+    """Return the files that ought to define an adapter's symbols and are no Python, each with the reason."""
+    return _examine(adapter, webui)[1]
+
+
+def _wanted(adapter: str) -> list[str]:
+    return [symbol for symbol in symbols.modules(adapter) if not symbols.is_optional(symbol)]
+
+
+def _examine(adapter: str, webui: Path) -> tuple[list[str], dict[Path, str]]:
+    """Look for the symbols in the files: those that are missing, and the files that tell nothing."""
+    defined: dict[Path, set[str]] = {}
+    missing, unreadable = [], {}
+    for symbol in _wanted(adapter):
+        place = _place(symbol, webui)
+        if place is None:
+            missing.append(symbol)
+            continue
+        file, module, name = place
+        if file not in defined and file not in unreadable:
+            try:
+                defined[file] = _defined(_parsed(file))
+            except UNREADABLE as error:
+                unreadable[file] = _why(error)
+        if file in defined and name not in defined[file] and not (module / name).is_dir():
+            missing.append(symbol)
+    return missing, unreadable
+
+
+def _symbols(adapter: str, webui: Path | None) -> list[str]:
+    lines = [f"symbols missing: {', '.join(missing_symbols(adapter, webui)) or 'none'}"]
+    if webui is not None:
+        found = unreadable_files(adapter, webui).items()
+        lines += [f"cannot be read, so what it defines is unknown: {file} ({why})" for file, why in found]
+    return lines
 
 
 def _host(adapter: str | None) -> str:
@@ -118,23 +170,34 @@ def _is_loaded(symbol: str) -> bool:
 LATE = frozenset({"InputAccordion", "ForgeCanvas", "run_and_wait_result"})
 
 
-def _is_defined(symbol: str, webui: Path) -> bool:
+def _place(symbol: str, webui: Path) -> tuple[Path, Path, str] | None:
+    """Return the file that ought to define a symbol, its module without a suffix, and the name in it."""
     parts = symbol.split(".")
     for length in range(len(parts) - 1, 0, -1):
-        path = webui.joinpath(*parts[:length])
-        for file in (path.with_suffix(".py"), path / "__init__.py"):
+        module = webui.joinpath(*parts[:length])
+        for file in (module.with_suffix(".py"), module / "__init__.py"):
             if file.is_file():
-                return parts[length] in _defined(file) or webui.joinpath(*parts[: length + 1]).is_dir()
-    return False
+                return file, module, parts[length]
+    return None
 
 
-def _defined(file: Path) -> set[str]:
-    """Names that a file defines or imports, whether always or under a condition."""
-    found = set()
+def _parsed(file: Path) -> ast.Module:
+    """Return what a file says. Raises one of UNREADABLE."""
     with warnings.catch_warnings():
         # hosts have escape sequences that Python warns of
         warnings.simplefilter("ignore")
-        tree = ast.parse(file.read_text("utf-8-sig"))
+        return ast.parse(file.read_text("utf-8-sig"))
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, SyntaxError) and error.lineno is not None:
+        return f"line {error.lineno}: {error.msg}"
+    return f"{type(error).__name__}: {error}"
+
+
+def _defined(tree: ast.Module) -> set[str]:
+    """Names that a file defines or imports, whether always or under a condition."""
+    found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             found.add(node.name)
@@ -152,9 +215,11 @@ def _version(webui: Path | None) -> str | None:
         version = getattr(module, "version", None)
         return None if version is None else str(version)
     file = webui / "modules_forge" / "forge_version.py"
-    if not file.is_file():
+    try:
+        statements = _parsed(file).body
+    except UNREADABLE:
         return None
-    for node in ast.parse(file.read_text("utf-8-sig")).body:
+    for node in statements:
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
             return str(node.value.value)
     return None
@@ -199,8 +264,20 @@ def _files(models_dir: Path | None) -> list[str]:
 def main(arguments: list[str]) -> int:
     """Print the report of the WebUI in the folder given, or of the one whose extension this is."""
     # not resolved: an extension may be a link into the WebUI
-    webui = Path(arguments[0]) if arguments else Path(__file__).absolute().parents[3]
-    adapter = adapter_of(webui)
-    problem = "" if adapter is not None else f"{webui} is no WebUI that LayerDiffuse knows; name its folder."
-    sys.stdout.write(report(adapter, webui / "models", webui, problem) + "\n")
-    return 0 if adapter is not None and not missing_symbols(adapter, webui) else 1
+    above = Path(__file__).absolute().parents
+    webui = Path(arguments[0]) if arguments else above[min(3, len(above) - 1)]
+    adapter, problem = None, f"{webui} is no WebUI that LayerDiffuse knows; name its folder."
+    try:
+        adapter = adapter_of(webui)
+    except OSError as error:
+        problem = f"{webui} cannot be read ({error.strerror or error})."
+    sys.stdout.write(report(adapter, webui / "models", webui, "" if adapter else problem) + "\n")
+    return 0 if adapter is not None and _is_whole(adapter, webui) else 1
+
+
+def _is_whole(adapter: str, webui: Path) -> bool:
+    try:
+        return not missing_symbols(adapter, webui) and not unreadable_files(adapter, webui)
+    # the report says why
+    except Exception:
+        return False

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from lib_layerdiffusion.files import layer_patch, tensors
-from lib_layerdiffusion.files.download import Source
 from lib_layerdiffusion.files.layer_patch import Patch, Shape
+from lib_layerdiffusion.files.source import Source
 from lib_layerdiffusion.files.store import WeightStore
 from lib_layerdiffusion.files.tensors import TensorFile
 from lib_layerdiffusion.hosts.base import Host

@@ -127,8 +127,16 @@ def start() -> None:
     script_callbacks.on_before_ui(lambda: host.add_axes(AXES))
     script_callbacks.on_infotext_pasted(lambda text, params: infotext.complete(params))
     script_callbacks.on_app_started(lambda demo, app: app_started(host, demo, app))
+    script_callbacks.on_cfg_denoiser(lambda params: before_step(handlers, params))
     script_callbacks.on_before_image_saved(host.before_image_saved)
     LayerDiffuse.handlers, LayerDiffuse.page = handlers, page
+
+
+def before_step(handlers: Any, params: Any) -> None:
+    """Host callback: the model is about to be asked, once more, about the latents `params.x`."""
+    p = getattr(params.denoiser, "p", None)
+    if p is not None:
+        handlers.before_step(p, params.x)
 
 
 def app_started(host: Any, demo: Any, app: Any) -> None:

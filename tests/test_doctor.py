@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,6 +74,94 @@ def test_a_symbol_that_an_update_removed_is_named(
     file.write_text(file.read_text("utf-8").replace("sampling_prepare", "prepare_sampling"), "utf-8")
     assert doctor.main([str(folder)]) == 1
     assert f"symbols missing: {symbol}\n" in capsys.readouterr().out
+
+
+BROKEN = {
+    "a merge that was left": (b"x = 1\n<<<<<<< HEAD\ny = 2\n=======\n", r"line 2: .+"),
+    "cut off": (b"def f(:\n", r"line 1: .+"),
+    "zeros": (b"\0\0\0\0", r".*null bytes.*"),
+    "no text": (b"x = '\xff\xfe'\n", r"UnicodeDecodeError: .+"),
+    "nested": (b"x = " + b"(" * 5000 + b")" * 5000, r".+"),
+    "chained": (b"x = " + b"-" * 200_000 + b"1", r".+"),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_a_file_that_is_no_python_is_named_and_the_rest_told(
+    webui: tuple[str, Path], capsys: pytest.CaptureFixture[str], broken: str
+) -> None:
+    adapter, folder = webui
+    content, reason = BROKEN[broken]
+    symbol = next(s for s in symbols.modules(adapter) if s.endswith(".sampling_prepare"))
+    file = folder.joinpath(*symbol.split(".")[:-1]).with_suffix(".py")
+    file.write_bytes(content)
+    assert doctor.main([str(folder)]) == 1
+    report = capsys.readouterr().out
+    named = re.escape(str(file))
+    assert re.search(rf"\ncannot be read, so what it defines is unknown: {named} \({reason}\)\n", report)
+    assert "symbols missing: none\n" in report
+    assert "version 9.8.7\n" in report
+    assert "device: " in report
+    assert report.count(": not there\n") == 14
+
+
+def test_a_version_and_a_sign_that_are_no_python(
+    webui: tuple[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapter, folder = webui
+    (folder / "modules_forge" / "forge_version.py").write_bytes(b"version = (\n")
+    for name in doctor.SIGNS:
+        if (folder / name).is_file():
+            (folder / name).write_bytes((folder / name).read_bytes() + b"\n\xff(\n")
+    assert doctor.adapter_of(folder) == adapter
+    assert doctor.main([str(folder)]) == 1
+    report = capsys.readouterr().out
+    assert ", version unknown\n" in report
+    assert "cannot be read, so what it defines is unknown: " in report
+
+
+def test_what_cannot_be_told_is_a_line_and_the_rest_is_told(
+    webui: tuple[str, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is broken: a driver, the records of the packages, a disk, our own files."""
+    _, folder = webui
+
+    def broken(*arguments: object) -> Any:
+        raise RuntimeError("it is broken")
+
+    whole = doctor.report("forge", folder / "models", folder).splitlines()
+    for place in ("_device", "_packages", "_files", "_version", "_abilities", "_wanted"):
+        with monkeypatch.context() as patched:
+            patched.setattr(doctor, place, broken)
+            assert doctor.main([str(folder)]) == int(place == "_wanted")
+        report = capsys.readouterr().out.splitlines()
+        assert len([line for line in report if "could not be told (RuntimeError: it is broken)" in line]) == 1
+        assert report[0] == whole[0]
+        assert len(report) >= len(whole) - 15
+
+
+def test_a_webui_that_may_not_be_read(
+    webui: tuple[str, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, folder = webui
+
+    def refused(self: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    assert doctor.main([str(folder)]) == 1
+    assert f"problem: {folder} cannot be read (Permission denied).\n" in capsys.readouterr().out
+
+
+def test_an_installation_that_is_not_where_extensions_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    root = Path(tmp_path.anchor)
+    monkeypatch.setattr(doctor, "__file__", str(root / "doctor.py"))
+    monkeypatch.setattr(doctor, "adapter_of", lambda webui: None)
+    monkeypatch.setattr(doctor, "report", lambda *arguments: str(arguments[2]))
+    assert doctor.main([]) == 1
+    assert capsys.readouterr().out == f"{root}\n"
 
 
 def test_a_folder_that_is_no_webui(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

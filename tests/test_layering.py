@@ -50,11 +50,12 @@ PACKAGES = {
     "PIL": "pictures page.latest job.hooks job.init_pictures job.state hosts",
     # it maps what it reads, and what is mapped ends the process when the file is cut off
     "safetensors": "",
-    "huggingface_hub": "files.download",
+    "huggingface_hub": "files.download files.hub",
     "filelock": "files.download",
     "tqdm": "files.progress",
     "gradio": "page.panel hosts.webui_page hosts.ldm_patched scripts",
-    "modules": "hosts.webui hosts.webui_page hosts.webui_state hosts.forge_saving hosts.classic scripts",
+    "modules": "hosts.webui hosts.webui_jobs hosts.webui_page hosts.webui_state hosts.forge_saving "
+    "hosts.classic scripts",
     "modules_forge": "hosts.backend hosts.ldm_patched hosts.classic",
     "backend": "hosts.backend hosts.forge hosts.neo",
     "ldm_patched": "hosts.ldm_patched hosts.reforge hosts.classic",

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import logging
 import os
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lib_layerdiffusion.errors import DownloadFailed, Interrupted, WrongWeights
-from lib_layerdiffusion.files import layout
+from lib_layerdiffusion.files import hub, layout
+from lib_layerdiffusion.files.hub import Announced
 from lib_layerdiffusion.files.progress import Watch, check, progress
 from lib_layerdiffusion.files.records import WORK_FOLDER, sha256
+from lib_layerdiffusion.files.source import LATEST, REPOSITORY, REVISION, Source, address, without_login
 from lib_layerdiffusion.methods import WeightFile
 
 logger = logging.getLogger("layerdiffuse")
-
-REPOSITORY = "LayerDiffusion/layerdiffusion-v1"
-REVISION = "e337e9d7a0f2a6fee6c3580374327380f88d065b"
-LATEST = "main"
 
 WAITS = (1.0, 3.0, 8.0)
 """Seconds before each further try while no byte arrives; a byte that arrives starts them anew."""
@@ -35,35 +32,6 @@ TIMEOUT = 20.0
 PIECE = 1 << 16
 MARGIN = 32 << 20
 """Bytes to leave free on the disk."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """`endpoint` is a mirror's address; "" is HF_ENDPOINT, and without that the hub itself."""
-
-    endpoint: str = ""
-
-
-HUB = Source()
-
-
-@dataclass(frozen=True)
-class _Announced:
-    """What the hub says before it sends: size in bytes (0: nothing), hash or another mark of the content."""
-
-    url: str
-    size: int
-    etag: str
-
-    @property
-    def sha256(self) -> str:
-        return self.etag if re.fullmatch(r"[0-9a-f]{64}", self.etag) else ""
-
-
-def address(file: WeightFile, source: Source = HUB) -> str:
-    """Return where a browser finds the file."""
-    endpoint = source.endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
-    return f"{endpoint.rstrip('/')}/{REPOSITORY}/resolve/{REVISION}/{file.filename}"
 
 
 def fetch(file: WeightFile, path: Path, source: Source, watch: Watch) -> None:
@@ -93,7 +61,7 @@ def fetch(file: WeightFile, path: Path, source: Source, watch: Watch) -> None:
 
 
 def _cause(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".strip().splitlines()[0]
+    return without_login(f"{type(error).__name__}: {error}".strip().splitlines()[0])
 
 
 def _failed(file: WeightFile, path: Path, source: Source, why: str) -> DownloadFailed:
@@ -132,13 +100,17 @@ class _Download:
         self.source = source
         self.watch = watch
         self.revision = REVISION
-        self.endpoint = source.endpoint or os.environ.get("HF_ENDPOINT") or None
 
     def run(self) -> None:
         from huggingface_hub import constants
 
         if constants.HF_HUB_OFFLINE:
             raise self.failed("offline mode is on (HF_HUB_OFFLINE)")
+        if not self.source.address.startswith(("https://", "http://")):
+            raise self.failed(
+                f'the address "{self.source.address}" (HF_ENDPOINT, or the one of a mirror) must begin with '
+                "https:// or http://"
+            )
         logger.info("downloading %s to %s", self.file.filename, self.path.parent)
         problem = self.attempt()
         if problem:
@@ -152,8 +124,8 @@ class _Download:
         """Get the file to its place, or say why what came is not the file and was thrown away."""
         announced = self.insist(self.announced)
         part = self.part(announced)
-        self.insist(lambda: self.receive(announced, part), lambda: _size(part))
-        problem = self.problem(announced, part)
+        problem = self.insist(lambda: self.receive(announced, part), lambda: _size(part))
+        problem = problem or self.problem(announced, part)
         if problem:
             part.unlink()
         else:
@@ -170,7 +142,7 @@ class _Download:
         while True:
             try:
                 return action()
-            except (DownloadFailed, Interrupted, WrongWeights):
+            except (DownloadFailed, Interrupted, WrongWeights, PermissionError):
                 raise
             except Exception as error:
                 if _is_disk_full(error):
@@ -193,63 +165,74 @@ class _Download:
             check(self.watch, f"waiting for {self.path.name}")
             time.sleep(0.05)
 
-    def token(self) -> Any:
-        # a mirror is somebody else: it does not get the token that the user has for the hub
-        return False if self.source.endpoint else None
-
-    def announced(self) -> _Announced:
-        from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    def announced(self) -> Announced:
         from huggingface_hub.utils import RevisionNotFoundError
 
-        url = hf_hub_url(REPOSITORY, self.file.filename, revision=self.revision, endpoint=self.endpoint)
         try:
-            metadata = get_hf_file_metadata(url, token=self.token(), timeout=TIMEOUT)
+            return hub.ask(self.file, self.revision, self.source, TIMEOUT)
         except RevisionNotFoundError:
             if self.revision == LATEST:
                 raise
             logger.warning("%s has no revision %s; taking its latest", REPOSITORY, self.revision[:7])
             self.revision = LATEST
             return self.announced()
-        return _Announced(url, metadata.size or 0, (metadata.etag or "").strip('"'))
 
-    def part(self, announced: _Announced) -> Path:
+    def part(self, announced: Announced) -> Path:
         """Where the bytes of just this content are collected; parts of other contents are removed."""
-        mark = re.sub(r"\W", "", announced.etag)[:16] or "unknown"
+        mark = hashlib.sha256(announced.etag.encode()).hexdigest()[:16]
         part = self.path.parent / WORK_FOLDER / f"{self.path.name}.{mark}.part"
         for other in part.parent.glob(f"{self.path.name}.*.part"):
             if other != part:
                 other.unlink()
         return part
 
-    def receive(self, announced: _Announced, part: Path) -> None:
-        """Get the bytes that are missing. Raises OSError if they stop short, or what the HTTP library has."""
+    def receive(self, announced: Announced, part: Path) -> str:
+        """Get the bytes that are missing; "", or why what comes cannot be the file.
+
+        Raises OSError if they stop short, or what the HTTP library has.
+        """
         start = _size(part)
-        if not announced.size or start > announced.size:
+        if not announced.size or not announced.etag or start > announced.size:
             part.unlink(missing_ok=True)
             start = 0
         elif start == announced.size:
-            return
+            return ""
+        # where no size is announced: no number format is wider than four times the released one
+        most = announced.size or 4 * self.file.size
         self.require_room(announced.size - start)
         label = f"downloading {self.path.name}"
-        with _answer(announced.url, start, self.token()) as (whole, pieces), part.open("ab") as file:
-            if whole and start:
-                # the hub sends all of it, whatever was asked for
-                file.truncate(0)
-                start = 0
-            with progress(self.watch, label, announced.size, start) as shown:
+        answer = hub.answer(announced.url, start, self.source, TIMEOUT, PIECE)
+        with answer as (first, pieces), part.open("ab") as file:
+            if first > start:
+                raise OSError(f"byte {first} came where byte {start} was asked for")
+            # a hub may send all of it, whatever was asked for
+            file.truncate(first)
+            arrived = first
+            with progress(self.watch, label, announced.size, first) as shown:
                 try:
                     for piece in pieces:
+                        if arrived + len(piece) > most:
+                            return f"more than the {most} bytes of the file came"
                         file.write(piece)
+                        arrived += len(piece)
                         shown.advance(len(piece))
                 except Interrupted:
-                    raise Interrupted(
-                        f"The download of {self.path.name} was interrupted; {file.tell() / 1e6:.0f} of "
-                        f"{announced.size / 1e6:.0f} MB are kept, and the next generation goes on from there."
-                    ) from None
+                    raise self.interrupted(announced, arrived) from None
             file.flush()
             os.fsync(file.fileno())
         if announced.size and _size(part) < announced.size:
             raise OSError(f"the line broke after {_size(part) / 1e6:.0f} MB")
+        return ""
+
+    def interrupted(self, announced: Announced, arrived: int) -> Interrupted:
+        if not announced.size or not announced.etag:
+            after = "the next generation begins anew, since the mirror does not say what it sends"
+        else:
+            after = (
+                f"{arrived / 1e6:.0f} of {announced.size / 1e6:.0f} MB are kept, and the next generation "
+                "goes on from there"
+            )
+        return Interrupted(f"The download of {self.path.name} was interrupted; {after}.")
 
     def require_room(self, needed: int) -> None:
         free = shutil.disk_usage(self.path.parent).free
@@ -259,7 +242,7 @@ class _Download:
                 "make room"
             )
 
-    def problem(self, announced: _Announced, part: Path) -> str:
+    def problem(self, announced: Announced, part: Path) -> str:
         """Say why these bytes are not the file, "" if they are."""
         size = _size(part)
         if announced.size and size != announced.size:
@@ -289,30 +272,3 @@ def _refusal(status: int, error: Exception) -> str:
     if status == 404:
         return "the hub does not have it (status 404)"
     return f"the hub answers with status {status} ({_cause(error)})"
-
-
-@contextmanager
-def _answer(url: str, start: int, token: Any) -> Iterator[tuple[bool, Iterator[bytes]]]:
-    """Ask for the bytes from `start` on: whether all bytes come instead, and the bytes.
-
-    The session is huggingface_hub's, with its proxies and certificates. What is in it changed with its
-    version 1 from requests to a relative of httpx; both are used by the methods that they have.
-    """
-    from huggingface_hub import get_session
-    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
-
-    headers = {
-        **build_hf_headers(token=token, library_name="layerdiffuse-forge"),
-        "Accept-Encoding": "identity",
-    }
-    if start:
-        headers["Range"] = f"bytes={start}-"
-    session = get_session()
-    if callable(getattr(session, "stream", None)):
-        with session.stream("GET", url, headers=headers, timeout=TIMEOUT) as answer:
-            hf_raise_for_status(answer)
-            yield answer.status_code != 206, answer.iter_bytes()
-    else:
-        with session.get(url, headers=headers, timeout=TIMEOUT, stream=True) as answer:
-            hf_raise_for_status(answer)
-            yield answer.status_code != 206, answer.iter_content(PIECE)

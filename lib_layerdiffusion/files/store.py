@@ -7,10 +7,10 @@ from stat import S_ISDIR, S_ISREG
 
 from lib_layerdiffusion.errors import WeightsError, WrongWeights
 from lib_layerdiffusion.files import download, layout
-from lib_layerdiffusion.files.download import HUB, Source
 from lib_layerdiffusion.files.layout import REPLACE
 from lib_layerdiffusion.files.progress import NobodyWatches, Watch
 from lib_layerdiffusion.files.records import Records, inspect
+from lib_layerdiffusion.files.source import HUB, Source
 from lib_layerdiffusion.files.tensors import identity
 from lib_layerdiffusion.methods import WeightFile
 

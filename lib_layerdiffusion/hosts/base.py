@@ -72,6 +72,13 @@ class Host(Watch, Protocol):
 
     def base_model(self, p: Job) -> BaseModel: ...
 
+    def later_models(self, p: Job) -> Mapping[str, BaseModel]:
+        """The checkpoints that this job will put in the place of the loaded one, by what they are chosen as.
+
+        As far as that can be told without loading them.
+        """
+        ...
+
     def fail(self, p: Job, error: LayerDiffuseError) -> None:
         """Before sampling: make the job end with this error, visible in page and API.
 
@@ -117,11 +124,19 @@ class Host(Watch, Protocol):
         """Make the next sampling use this patcher; the host forgets it afterwards."""
         ...
 
-    def is_ours(self, unet: Unet) -> bool:
-        """True for a patcher that `mark` was called on, and its clones."""
+    def mark(self, unet: Unet, name: str) -> None: ...
+
+    def mark_of(self, unet: Unet) -> str | None:
+        """The name that `mark` gave this patcher, or the one it is a clone of; None for one without."""
         ...
 
-    def mark(self, unet: Unet) -> None: ...
+    def unet_without_scripts(self, p: Job) -> Unet:
+        """The patcher of the loaded checkpoint with its LoRAs, before any script's patches."""
+        ...
+
+    def prepare_sampling(self, unet: Unet, x: Tensor) -> None:
+        """Have a patcher's weights merged and on the device, for latents like `x`, while sampling goes on."""
+        ...
 
     def patch_weights(self, unet: Unet, identity: str, patches: Mapping[str, Patch], strength: float) -> int:
         """Register weight patches; return how many found their parameter. `identity` names their content."""

@@ -56,7 +56,7 @@ class ClassicHost(LdmPatchedHost):
     def _alike(self, one: Unet, other: Unet) -> bool:
         return (
             other.is_clone(one)
-            and self.is_ours(one)
+            and self.mark_of(one) is not None
             and _same(one.patches, other.patches)
             and _same(one.object_patches, other.object_patches)
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from backend.patcher.base import ModelPatcher
 from backend.patcher.lora import weight_adapter
 
@@ -25,5 +27,6 @@ class NeoHost(WeightAdapters, BackendHost):
         },
     )
 
+    refiner_never_from = math.inf  # it counts noise levels
     make_patcher = loads_completely(ModelPatcher)
     lora_adapter = weight_adapter.LoRAAdapter

@@ -32,8 +32,8 @@ OBJECTS = {
 }
 
 SHARED = (
-    *("webui", "webui_page", "forge_saving", "forge_sampling", "own_weights"),
-    *("webui_state", "result_texts", "job_methods", "left_out", "wrapping"),
+    *("webui", "webui_jobs", "webui_page", "webui_state", "result_texts"),
+    *("forge_saving", "forge_sampling", "own_weights", "job_methods", "left_out", "wrapping"),
 )
 FILES = {
     "forge": ("forge", "backend", *SHARED),

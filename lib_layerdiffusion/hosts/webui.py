@@ -24,6 +24,7 @@ from lib_layerdiffusion.hosts.base import Around, BaseModel, EncodePixels, Job, 
 from lib_layerdiffusion.hosts.capabilities import Capabilities
 from lib_layerdiffusion.hosts.forge_sampling import AwaitedCalls, StepModifier
 from lib_layerdiffusion.hosts.own_weights import KeepsOwnWeights
+from lib_layerdiffusion.hosts.webui_jobs import WebUIJobs
 from lib_layerdiffusion.hosts.webui_page import WebUIPage
 from lib_layerdiffusion.hosts.webui_state import WebUIState
 
@@ -31,7 +32,7 @@ MARK = "layerdiffuse"
 CALLS = "layerdiffuse_calls"
 
 
-class WebuiHost(KeepsOwnWeights, WebUIPage, WebUIState):
+class WebuiHost(KeepsOwnWeights, WebUIJobs, WebUIPage, WebUIState):
     """The part of `hosts.base.Host` that every kind of Forge shares."""
 
     name: str
@@ -152,11 +153,14 @@ class WebuiHost(KeepsOwnWeights, WebUIPage, WebUIState):
     def install(self, p: Job, unet: Unet) -> None:
         p.sd_model.forge_objects.unet = unet
 
-    def is_ours(self, unet: Unet) -> bool:
-        return MARK in unet.model_options
+    def mark(self, unet: Unet, name: str) -> None:
+        unet.model_options[MARK] = name
 
-    def mark(self, unet: Unet) -> None:
-        unet.model_options[MARK] = True
+    def mark_of(self, unet: Unet) -> str | None:
+        return unet.model_options.get(MARK)
+
+    def unet_without_scripts(self, p: Job) -> Unet:
+        return p.sd_model.forge_objects_after_applying_lora.unet
 
     def patch_weights(self, unet: Unet, identity: str, patches: Mapping[str, Patch], strength: float) -> int:
         return len(unet.add_patches(patches=self.weight_patches(patches), strength_patch=float(strength)))
@@ -272,10 +276,6 @@ class WebuiHost(KeepsOwnWeights, WebUIPage, WebUIState):
             model.forge_objects = before
 
     # --- pictures
-    def tiles(self, p: Job) -> bool:
-        # Forge (main) shows the switch, and does nothing with it; Forge Neo has none
-        return False
-
     def resize_init_image(self, mode: int, image: Image.Image, width: int, height: int) -> Image.Image:
         return images.resize_image(mode, image, width, height, force_RGBA=True)
 

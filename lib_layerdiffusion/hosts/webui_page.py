@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from lib_layerdiffusion.files import checkpoints
 from lib_layerdiffusion.hosts.base import BaseModel
+from lib_layerdiffusion.hosts.wrapping import wrap
 from lib_layerdiffusion.request.options import OPTIONS, SECTION, Option, Options
+from lib_layerdiffusion.request.settings import NAMES
+from lib_layerdiffusion.request.spellings import sent
 from lib_layerdiffusion.request.xyz_axes import Axis
 
 KINDS = {"sdxl": "SDXL", "sd15": "SD1.5", "": "neither SDXL nor SD1.5"}
@@ -44,28 +47,38 @@ class WebUIPage:
         from modules import sd_models
 
         info = sd_models.get_closet_checkpoint_match(name) if name else sd_models.select_checkpoint()
-        if info is None:
-            return None
-        family = checkpoints.family(Path(info.filename))
-        if family is None:
-            return None
-        return BaseModel(family, f"{info.name_for_extra} ({KINDS[family]})")
+        return None if info is None else model_of(info)
 
     def accept_named_arguments(self) -> None:
-        """Have the web API take `"args": {...}` where it expects a list, which it would index by number."""
+        """Have the web API take every form of arguments that `spellings.sent` knows."""
         api = sys.modules.get("modules.api.api")
-        if api is None or hasattr(api.Api.init_script_args, API_NAME):
-            return
-        original = api.Api.init_script_args
+        if api is not None:
+            accept_named_arguments(api.Api)
 
-        def init_script_args(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
-            for script, given in (request.alwayson_scripts or {}).items():
-                if script.lower() == API_NAME and isinstance(given.get("args"), Mapping):
-                    given["args"] = [given["args"]]
-            return original(self, request, *args, **kwargs)
 
-        setattr(init_script_args, API_NAME, True)
-        api.Api.init_script_args = init_script_args
+def accept_named_arguments(owner: Any) -> None:
+    """Wrap the method of a host's class `Api` that takes a request's arguments by their number.
+
+    It would lose what is no list, or end the request with a message of Python's.
+    """
+    wrap(owner, "init_script_args", _with_every_form)
+
+
+def _with_every_form(original: Callable[..., Any]) -> Callable[..., Any]:
+    def init_script_args(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+        scripts = request.alwayson_scripts or {}
+        for script in scripts:
+            if script.lower() == API_NAME:
+                scripts[script] = sent(scripts[script], NAMES)
+        return original(self, request, *args, **kwargs)
+
+    return init_script_args
+
+
+def model_of(info: Any) -> BaseModel | None:
+    """Tell a checkpoint by its file; None where that cannot be told."""
+    family = checkpoints.family(Path(info.filename))
+    return None if family is None else BaseModel(family, f"{info.name_for_extra} ({KINDS[family]})")
 
 
 def _option_info(option: Option) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -24,11 +25,11 @@ from lib_layerdiffusion.networks import Networks
 from lib_layerdiffusion.pictures.arithmetic import (
     FloatImage,
     Uint8Image,
-    carry_edit,
     condition_rgb,
     preview,
     to_uint8,
 )
+from lib_layerdiffusion.pictures.edits import carry_edit
 from lib_layerdiffusion.request.options import Options
 from lib_layerdiffusion.request.settings import Settings
 from lib_layerdiffusion.transparency import tiling
@@ -52,7 +53,8 @@ class Generation:
         self._signals: dict[tuple[int, int], dict[int, Tensor]] = {}
         self._shared: SharedAttention | None = None
         self._release: Callable[[], None] | None = None
-        self._unseen = self._taken = False
+        self._unseen = self._announced = self._taken = False
+        self._mark = ""
         self._sampler: Any = None
         self._broken_off = False
         self._check_merged: Callable[[], None] = lambda: None
@@ -70,6 +72,7 @@ class Generation:
         self._check_base_model(p)
         scene_prompts.check(self.host, p, self.settings)
         self._check_weights(p)
+        self._check_later_models(p)
         if self.method.decodes_alpha:
             self._codec.load_decoder()
             if encodes_pictures:
@@ -95,6 +98,15 @@ class Generation:
                 "extra input channels. Select an ordinary checkpoint."
             )
 
+    def _check_later_models(self, p: Job) -> None:
+        family = self.method.family
+        for role, base in self.host.later_models(p).items():
+            if base.family != family.key:
+                raise UnsupportedBaseModel(
+                    f'"{self.method.label}" needs an {family.title} checkpoint, but {base.title} is chosen '
+                    f"as {role}. Choose an {family.title} checkpoint there, or none."
+                )
+
     def _check_weights(self, p: Job) -> None:
         if self.method.family.injection is Injection.ATTENTION_SHARING:
             self._networks.sharing(self.method, self.host.unet_dtype(p))
@@ -113,13 +125,17 @@ class Generation:
 
         Hosts may ask twice for one sampling; a UNet that is already ours stays as it is.
         """
-        host, settings = self.host, self.settings
-        original = host.unet(p)
         if not getattr(p, "is_hr_pass", False):
             self._taken = False
-        if host.is_ours(original) or settings.weight == 0 or settings.ending_step == 0:
+        self._announced = False
+        self._patch(p, height, width)
+
+    def _patch(self, p: Job, height: int, width: int) -> None:
+        host, settings = self.host, self.settings
+        original = host.unet(p)
+        if host.mark_of(original) is not None or not self._patches:
             return
-        # a highres pass may sample with another checkpoint than the first
+        # a highres pass or a refiner may sample with another checkpoint than the first
         self._check_base_model(p)
         self._check_weights(p)
         self.finish()
@@ -133,7 +149,8 @@ class Generation:
             self._share_attention(p, unet, height, width)
         self._release = host.condition(p, unet, original, concat, settings.ending_step, self._seen)
         self._unseen, self._sampler = True, p.sampler
-        host.mark(unet)
+        self._mark = uuid.uuid4().hex
+        host.mark(unet, self._mark)
         host.install(p, unet)
         logger.info("%s: patched, weight %g", self.method.label, settings.weight)
 
@@ -147,16 +164,37 @@ class Generation:
             )
         self._check_merged = file.check
 
+    @property
+    def _patches(self) -> bool:
+        return self.settings.weight != 0 and self.settings.ending_step != 0
+
+    def before_step(self, p: Job, x: Tensor) -> None:
+        """Patch what the host samples with from now on, if that is no longer what was patched.
+
+        It goes on with a refiner, say. Called before each evaluation of latents like `x` [B, 4, h, w].
+        """
+        host = self.host
+        if not self._patches:
+            return
+        self._taken = self._taken or self._announced
+        self._announced = True
+        if host.mark_of(host.unet(p)) == self._mark:
+            return
+        remove_leftover(host, p)
+        self._patch(p, *x.shape[-2:])
+        host.prepare_sampling(host.unet(p), x)
+
     def _seen(self) -> None:
-        self._unseen = False
+        self._unseen = self._announced = False
         # hosts merge just before the first step, or between two
         self._check_merged()
 
     def end_pass(self) -> None:
         """Say that a sampling pass is over."""
         # one that ended before its first step had no use for any model
-        self._taken = self._taken or (self._unseen and self.host.evaluated(self._sampler))
-        self._unseen, self._sampler = False, None
+        skipped = self._unseen and self.host.evaluated(self._sampler)
+        self._taken = self._taken or self._announced or skipped
+        self._unseen, self._announced, self._sampler = False, False, None
         self._broken_off = self.host.broken_off()
 
     def check_sampled(self, latent: Tensor | None) -> None:
@@ -244,8 +282,9 @@ class Generation:
         """Return (RGBA uint8 [H, W, 4], RGB preview uint8 [H, W, 3]) of a finished picture.
 
         latent [4, h, w] in sampler space, `decoded` what the VAE made of it, `finished` the same after other
-        extensions worked on it, RGB uint8 [H, W, 3]. They have no part in the transparency.
-        Interrupt and Skip end the decode after the pass at hand; that is said of the picture by its `name`.
+        extensions worked on it, RGB uint8 [H, W, 3]. They have no part in the transparency, but for an alpha
+        that one of them gave `finished`, which is RGBA [h, w, 4] then. Interrupt and Skip end the decode
+        after the pass at hand; that is said of the picture by its `name`.
         """
         votes, done = Votes.of(self.options.decode_passes), 0
 
@@ -265,3 +304,14 @@ class Generation:
         if edited is result:
             return result, preview(rgba)
         return edited, preview(edited / np.float32(255))
+
+
+def remove_leftover(host: Host, p: Job) -> bool:
+    """Take off what an earlier job left on the UNet that samples; return whether there was anything.
+
+    Some hosts keep models loaded, and go on with one as its last sampling left it.
+    """
+    if host.mark_of(host.unet(p)) is None:
+        return False
+    host.install(p, host.unet_without_scripts(p))
+    return True

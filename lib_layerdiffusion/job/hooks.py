@@ -16,12 +16,13 @@ from torch import Tensor
 from lib_layerdiffusion.errors import GenerationFailed, LayerDiffuseError, for_user
 from lib_layerdiffusion.hosts import job_methods, result_texts
 from lib_layerdiffusion.hosts.base import Host, Job
-from lib_layerdiffusion.job.generation import Generation
+from lib_layerdiffusion.job.generation import Generation, remove_leftover
 from lib_layerdiffusion.job.init_pictures import InitPictures, has_init_pictures
 from lib_layerdiffusion.job.state import STATE, JobState, state_of
 from lib_layerdiffusion.networks import Networks
 from lib_layerdiffusion.page.latest import Latest
 from lib_layerdiffusion.pictures.arithmetic import Uint8Image, preview
+from lib_layerdiffusion.pictures.reading import has_alpha
 from lib_layerdiffusion.request import infotext, scenes, xyz_axes
 from lib_layerdiffusion.request.settings import Settings, enabled_method, page_name
 
@@ -91,11 +92,32 @@ class Hooks:
             state.generation.patch(p, *x.shape[-2:])
             self._catch_highres_latents(p, state)
         except Exception as error:
-            unet = self.host.clone(self.host.unet(p))
-            # sampling may end before it asks the model
-            state.problem = self._problem(state.page, error, "patching the model")
-            self.host.break_sampling(unet, state.problem)
-            self.host.install(p, unet)
+            self._break(p, state, error)
+
+    def before_step(self, p: Job, x: Tensor) -> None:
+        """Follow the host to another UNet in the middle of sampling; `x` [B, 4, h, w] are the latents.
+
+        Hosts call it in every job.
+        """
+        state = state_of(p)
+        if state is None:
+            if remove_leftover(self.host, p):
+                self.host.prepare_sampling(self.host.unet(p), x)
+            return
+        if state.problem is not None:
+            return
+        try:
+            state.generation.before_step(p, x)
+        except Exception as error:
+            self._break(p, state, error)
+
+    def _break(self, p: Job, state: JobState, error: Exception) -> None:
+        """End the sampling with the error: what a hook raises is swallowed by hosts."""
+        # it may end before it asks the model, so the delivery looks at the problem as well
+        state.problem = self._problem(state.page, error, "patching the model")
+        unet = self.host.clone(self.host.unet(p))
+        self.host.break_sampling(unet, state.problem)
+        self.host.install(p, unet)
 
     def _catch_highres_latents(self, p: Job, state: JobState) -> None:
         # after a highres pass the host hands out decoded pixels where latents are expected
@@ -196,9 +218,9 @@ class Hooks:
         mask, position = state.overlay_mask(), state.batch_position()
         # with a mask, the host has laid the original over it by now
         finished = picture if mask is None or state.finishing is None else state.finishing.image
-        finished_rgb = np.array(finished.convert("RGB"))
-        decoded = state.decoded[position] if position < len(state.decoded) else finished_rgb
-        rgba, over_board = state.generation.decode(p, state.picture_name(), latent, decoded, finished_rgb)
+        pixels = np.array(finished.convert("RGBA" if has_alpha(finished) else "RGB"))
+        decoded = state.decoded[position] if position < len(state.decoded) else pixels[..., :3]
+        rgba, over_board = state.generation.decode(p, state.picture_name(), latent, decoded, pixels)
         result, shown = Image.fromarray(rgba), Image.fromarray(over_board)
         if mask is not None and state.init_pictures is not None:
             result = state.init_pictures.keep_outside(result, mask, position)

@@ -126,7 +126,7 @@ class InitPictures:
     def keep_outside(self, result: Image.Image, mask: Image.Image, position: int) -> Image.Image:
         """Return the original where the mask is black, the RGBA result where it is white.
 
-        The result was sampled at `position` in its batch. If it is the masked part alone, it is put into place.
+        The result was sampled at `position` in its batch; the masked part alone is put into its place.
         """
         p, resize = self._p, self._host.resize_init_image
         original = self._pictures[self._number(position)]

@@ -15,15 +15,11 @@ from numpy.typing import NDArray
 Uint8Image = NDArray[np.uint8]
 FloatImage = NDArray[np.float32]
 
-ROUNDING, PAINTED_OVER = 1, 16
-"""Levels by which a colour differs that nobody changed, and by which one that somebody did."""
-
-
 BLOCK = 64 * 2048 * 4
 """Values that are worked on at once: what is computed in between stays in the processor's cache."""
 
 
-def _blocks(image: NDArray[np.generic]) -> Iterator[slice]:
+def blocks(image: NDArray[np.generic]) -> Iterator[slice]:
     """Slices of rows that together are an array, [H, W, ...] as a rule."""
     rows = max(1, BLOCK * image.shape[0] // max(1, image.size))
     return (slice(top, top + rows) for top in range(0, image.shape[0], rows))
@@ -41,7 +37,7 @@ def flatten_on_grey(rgba: Uint8Image) -> FloatImage:
     """Composite RGBA [H, W, 4] on 50% grey and return RGB [H, W, 3] in [0, 1]. No gamma."""
     grey = np.float32(0.5)
     flat = np.empty((*rgba.shape[:2], 3), np.float32)
-    for rows in _blocks(rgba):
+    for rows in blocks(rgba):
         scaled = np.divide(rgba[rows], np.float32(255), dtype=np.float32)
         rgb = cv2.cvtColor(scaled, cv2.COLOR_BGRA2BGR)
         alpha = cv2.cvtColor(cv2.extractChannel(scaled, 3), cv2.COLOR_GRAY2BGR)
@@ -99,7 +95,7 @@ def pad_colour(rgba: Uint8Image) -> FloatImage:
     if cv2.extractChannel(rgba, 3).min(initial=255) == 255:
         return np.divide(cv2.cvtColor(rgba, cv2.COLOR_BGRA2BGR), np.float32(255), dtype=np.float32)
     level = np.empty(rgba.shape, np.float32)
-    for rows in _blocks(rgba):
+    for rows in blocks(rgba):
         part = np.divide(rgba[rows], np.float32(255), out=level[rows], dtype=np.float32)
         # with an alpha of 1, which stays what it is
         alpha = cv2.cvtColor(cv2.extractChannel(part, 3), cv2.COLOR_GRAY2BGRA)
@@ -115,7 +111,7 @@ def pad_colour(rgba: Uint8Image) -> FloatImage:
         level = levels.pop()
         size = level.shape[1], level.shape[0]
         filled = np.asarray(cv2.resize(filled, size, interpolation=cv2.INTER_LINEAR), np.float32)
-        for rows in _blocks(level):
+        for rows in blocks(level):
             clear = 1 - cv2.extractChannel(level[rows], 3)
             cv2.multiply(filled[rows], cv2.cvtColor(clear, cv2.COLOR_GRAY2BGR), dst=filled[rows])
             cv2.add(filled[rows], cv2.cvtColor(level[rows], cv2.COLOR_BGRA2BGR), dst=filled[rows])
@@ -132,7 +128,7 @@ def checkerboard(height: int, width: int, cell: int = 64) -> FloatImage:
 def to_uint8(image: FloatImage) -> Uint8Image:
     """[0, 1] -> 0..255, clipped and truncated, as the released models' pictures are made."""
     result = np.empty(image.shape, np.uint8)
-    for rows in _blocks(image):
+    for rows in blocks(image):
         levels = np.multiply(image[rows], np.float32(255), dtype=np.float32)
         result[rows] = np.clip(levels, 0, 255, out=levels)
     return result
@@ -142,41 +138,12 @@ def preview(rgba_01: FloatImage) -> Uint8Image:
     """Show straight-alpha RGBA [H, W, 4] over the checkerboard: RGB uint8 [H, W, 3]."""
     result = np.empty((*rgba_01.shape[:2], 3), np.uint8)
     board = checkerboard(*rgba_01.shape[:2])
-    for rows in _blocks(rgba_01):
+    for rows in blocks(rgba_01):
         part = np.ascontiguousarray(rgba_01[rows], np.float32)
         alpha = cv2.extractChannel(part, 3)
         shown = cv2.multiply(cv2.cvtColor(part, cv2.COLOR_BGRA2BGR), cv2.cvtColor(alpha, cv2.COLOR_GRAY2BGR))
         behind = cv2.cvtColor(board[rows, :, 0] * (1 - alpha), cv2.COLOR_GRAY2BGR)
         result[rows] = to_uint8(np.asarray(cv2.add(shown, behind), np.float32))
-    return result
-
-
-def carry_edit(rgba: Uint8Image, before: Uint8Image, after: Uint8Image) -> Uint8Image:
-    """Return RGBA with the alpha of `rgba` and what was changed from `before` to `after`, RGB [H, W, 3].
-
-    `rgba` [H, W, 4] was decoded from `before`, whose colours differ a little from the decoded ones. That
-    difference is kept where nothing changed, fades where little did, and is gone where the picture was
-    painted over. A change of one level is rounding. If `after` is of another size, alpha is resized to it.
-    """
-    if before.shape != after.shape:
-        size = after.shape[1], after.shape[0]
-        grown = after.shape[0] > before.shape[0]
-        alpha = cv2.resize(rgba[..., 3], size, interpolation=cv2.INTER_CUBIC if grown else cv2.INTER_AREA)
-        return np.dstack([after, alpha])
-    changes = cv2.absdiff(after, before).reshape(after.shape)
-    if changes.max(initial=0) <= ROUNDING:
-        return rgba
-    result = rgba.copy()
-    for rows in _blocks(rgba):
-        if changes[rows].max() > ROUNDING:
-            red, green, blue = cv2.split(changes[rows])
-            change = cv2.max(cv2.max(red, green), blue)
-            painted = ((change - np.float32(ROUNDING)) / np.float32(PAINTED_OVER - ROUNDING)).clip(0, 1)
-            own = cv2.cvtColor(rgba[rows], cv2.COLOR_BGRA2BGR).astype(np.float32) - before[rows]
-            own *= cv2.cvtColor(1 - painted, cv2.COLOR_GRAY2BGR)
-            own += after[rows]
-            colour = own.round(out=own).clip(0, 255, out=own).astype(np.uint8)
-            np.copyto(result[rows, :, :3], colour, where=(change > ROUNDING)[..., None])
     return result
 
 
@@ -187,7 +154,7 @@ def blend(new: Uint8Image, old: Uint8Image, mask: Uint8Image) -> Uint8Image:
     """
     result = old.copy()
     np.copyto(result, new, where=mask[..., None] == 255)
-    for rows in _blocks(new):
+    for rows in blocks(new):
         between = (mask[rows] > 0) & (mask[rows] < 255)
         share = mask[rows][between, None].astype(np.float32) / np.float32(255)
         some, others = new[rows][between], old[rows][between]

@@ -88,6 +88,10 @@ def _unreadable(name: str, error: Exception) -> BadPicture:
     return BadPicture(f"The {name} picture is not a picture file that can be read: {reason}.")
 
 
+def has_alpha(picture: Image.Image) -> bool:
+    return picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info
+
+
 def flatten(picture: Image.Image, grey: int = 127) -> Image.Image:
     """Return an RGBA picture on opaque grey, as RGB, with Pillow's 8-bit blend."""
     background = Image.new("RGB", picture.size, (grey, grey, grey))

@@ -117,7 +117,8 @@ class Options:
         source = read["download_source"].rstrip("/")
         if source and not source.startswith(("http://", "https://")):
             raise BadSetting(
-                f'The download source of LayerDiffuse is "{source}"; it must begin with https:// or http://.'
+                f'The download source of LayerDiffuse is "{_shown(source)}"; it must begin with https:// or '
+                "http://."
             )
         read["download_source"] = source
         assert read.keys() == {field.name for field in fields(cls)}
@@ -125,12 +126,27 @@ class Options:
 
 
 def _folder(text: str) -> Path | None:
-    folder = Path(text).expanduser() if text else None
-    if folder is not None and ".." in folder.parts:
+    if not text:
+        return None
+    if "\0" in text:
+        raise BadSetting("A folder in the settings of LayerDiffuse holds a character that no path can have.")
+    try:
+        folder = Path(text).expanduser()
+    except RuntimeError:
+        raise BadSetting(
+            f'The folder "{text}" in the settings of LayerDiffuse begins with the name of a user that this '
+            "system does not know; give a full path."
+        ) from None
+    if ".." in folder.parts:
         raise BadSetting(
             f'The folder "{text}" in the settings of LayerDiffuse leads out by ".."; give a full path.'
         )
     return folder
+
+
+def _shown(value: Any) -> str:
+    """A value as it may be shown: an address may begin with a user and a password."""
+    return str(value).rpartition("@")[2]
 
 
 def _checked(option: Option, value: Any) -> Any:
@@ -139,11 +155,14 @@ def _checked(option: Option, value: Any) -> Any:
     if isinstance(option.default, bool):
         wanted, fits = "true or false", isinstance(value, bool)
     elif option.choices is not None:
-        # a page hands numbers over as it likes
-        value = next((choice for choice in option.choices if str(choice) == str(value)), value)
-        wanted, fits = "one of " + ", ".join(map(str, option.choices)), value in option.choices
+        wanted = "one of " + ", ".join(map(str, option.choices))
+        # a page hands numbers over as it likes; told by their text, since true and 1.0 equal 1
+        chosen = [choice for choice in option.choices if str(choice) == str(value)]
+        fits, value = bool(chosen), chosen[0] if chosen else value
     else:
         wanted, fits = "text", isinstance(value, str)
     if not fits:
-        raise BadSetting(f'The setting {option.key} of LayerDiffuse is "{value}"; it must be {wanted}.')
+        raise BadSetting(
+            f'The setting {option.key} of LayerDiffuse is "{_shown(value)}"; it must be {wanted}.'
+        )
     return value.strip() if isinstance(value, str) else value

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lib_layerdiffusion.errors import BadSetting, MissingPicture
-from lib_layerdiffusion.methods import DEFAULT_METHOD, Layer, Method, find_method
+from lib_layerdiffusion.methods import DEFAULT_METHOD, METHODS, Layer, Method, find_method
 from lib_layerdiffusion.pictures.arithmetic import ResizeMode, Uint8Image
 from lib_layerdiffusion.pictures.reading import read_picture
+from lib_layerdiffusion.request import spellings
 
 ARGUMENTS: tuple[tuple[str, Any], ...] = (
     ("enabled", False),
@@ -30,6 +31,7 @@ ARGUMENTS: tuple[tuple[str, Any], ...] = (
 
 `output_origin` has had no effect since the released extension's redesign; it keeps its place.
 """
+NAMES: tuple[str, ...] = tuple(name for name, _ in ARGUMENTS)
 
 SHORT: dict[Layer, str] = {Layer.FOREGROUND: "fg", Layer.BACKGROUND: "bg", Layer.BLENDED: "blend"}
 RANGES: dict[str, tuple[float, float]] = {"weight": (0.0, 2.0), "ending_step": (0.0, 1.0)}
@@ -59,19 +61,21 @@ class Settings:
     def from_args(cls, args: Sequence[Any], changed: Mapping[str, Any] | None = None) -> Settings:
         """Read script arguments; missing ones at the end have their defaults.
 
-        The first may instead be a dictionary with any of them by name, enabled unless it says otherwise.
+        The first may instead be a dictionary with any of them by name, or by a name that the page shows;
+        it means enabled unless it says otherwise.
         `changed` takes the place of some, by name. Where disabled nothing else is looked at. Raises
         BadSetting and BadPicture.
         """
         values = _values(args, changed)
-        if not _truth(values["enabled"]):
+        if not _truth(values, "enabled"):
             return cls()
+        _truth(values, "output_origin")
         pictures = {
             layer: read_picture(values[f"{short}_image"], layer.value) for layer, short in SHORT.items()
         }
         return cls(
             enabled=True,
-            method=find_method(str(values["method"])),
+            method=_method(values["method"]),
             weight=_number(values, "weight"),
             ending_step=_number(values, "ending_step"),
             pictures={layer: picture for layer, picture in pictures.items() if picture is not None},
@@ -106,7 +110,7 @@ def page_name(args: Sequence[Any]) -> str:
 def enabled_method(args: Sequence[Any], changed: Mapping[str, Any] | None = None) -> Method | None:
     """Return the method of what `Settings.from_args` reads, None where disabled, without reading pictures."""
     values = _values(args, changed)
-    return find_method(str(values["method"])) if _truth(values["enabled"]) else None
+    return _method(values["method"]) if _truth(values, "enabled") else None
 
 
 def _values(args: Sequence[Any], changed: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -114,29 +118,28 @@ def _values(args: Sequence[Any], changed: Mapping[str, Any] | None) -> dict[str,
 
 
 def _by_name(args: Sequence[Any]) -> dict[str, Any]:
-    names = [name for name, _ in ARGUMENTS]
     if not args or not isinstance(args[0], Mapping):
-        return dict(zip(names, args, strict=False))
-    unknown = [" ".join(str(name).split()) for name in args[0] if name not in names]
-    if unknown:
-        raise BadSetting(f'LayerDiffuse has no setting "{unknown[0]}". It has: {", ".join(names)}.')
-    return {"enabled": True, **args[0]}
+        return spellings.listed(args, NAMES)
+    return {"enabled": True, **spellings.named(args[0], NAMES)}
 
 
 def _refuse(name: str, value: Any, wanted: str) -> BadSetting:
     title = f"{TITLES[name]} ({name})" if name in TITLES else name
-    shown = value if value is None or isinstance(value, str | int | float) else type(value).__name__
-    return BadSetting(f'{title} of LayerDiffuse is "{shown}"; it must be {wanted}.')
+    return BadSetting(f'{title} of LayerDiffuse is "{spellings.shown(value)}"; it must be {wanted}.')
 
 
-def _truth(value: Any) -> bool:
-    words = {"true": True, "1": True, "yes": True, "on": True}
-    words |= {"false": False, "0": False, "no": False, "off": False, "": False, "none": False}
-    if value is None or isinstance(value, bool | int | float):
-        return bool(value)
-    if isinstance(value, str) and value.strip().lower() in words:
-        return words[value.strip().lower()]
-    raise _refuse("enabled", value, "true or false")
+def _truth(values: Mapping[str, Any], name: str) -> bool:
+    told = spellings.truth(values[name])
+    if told is None:
+        raise _refuse(name, values[name], "true or false")
+    return told
+
+
+def _method(value: Any) -> Method:
+    if not isinstance(value, str):
+        known = "; ".join(method.label for method in METHODS)
+        raise _refuse("method", value, f"the name of one: {known}")
+    return find_method(value)
 
 
 def _number(values: Mapping[str, Any], name: str) -> float:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import copy
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 from PIL import Image, PngImagePlugin
@@ -48,31 +50,42 @@ def answer_with(choose: Callable[[Mapping[str, Any]], tuple[WebUI, Any]]) -> Ans
         if path.endswith("img2img"):
             fields["init_images"] = [decoded(text) for text in request["init_images"]]
             fields["denoising_strength"] = request.get("denoising_strength", 0.75)
-        p = Processing(webui, scripts=[script], script_args=arguments(request), **fields)
+        # as when a WebUI has started
+        script.handlers.host.app_started(None, Api)
+        sent = SimpleNamespace(alwayson_scripts=copy.deepcopy(request.get("alwayson_scripts", {})))
+        defaults = [default for _, default in ARGUMENTS]
+        try:
+            args = Api().init_script_args(sent, defaults)
+        except LayerDiffuseError as error:
+            raise Refused(error.status_code, error.detail) from error
+        p = Processing(webui, scripts=[script], script_args=args, **fields)
         p.is_api = True
         script.handlers.host.settings = dict(request.get("override_settings", {}))
         try:
-            result = webui.process_images(p)
+            result = webui.answer(p)
         except LayerDiffuseError as error:
             raise Refused(error.status_code, error.detail) from error
         finally:
             script.handlers.host.settings = {}
         images = [encoded(image) for image in [*result.images, *result.extra_images]]
-        return {"images": images, "info": json.dumps({"infotexts": result.infotexts})}
+        return {"images": images, "info": result.js()}
 
     return answer
 
 
-def arguments(request: Mapping[str, Any]) -> list[Any]:
-    """The script's arguments: those given, then the defaults of the rest, as hosts fill them up."""
-    values = [default for _, default in ARGUMENTS]
-    for name, script in request.get("alwayson_scripts", {}).items():
-        if name.lower() != SCRIPT:
-            raise Refused(422, f"always on script {name} not found")
-        given = script.get("args", [])
-        given = [given] if isinstance(given, Mapping) else given
-        values[: len(given)] = given[: len(values)]
-    return values
+class Api:
+    """Reads the scripts' arguments by their number, as hosts do."""
+
+    def init_script_args(self, request: Any, defaults: list[Any]) -> list[Any]:
+        """The script's arguments: those given, then the defaults of the rest."""
+        values = list(defaults)
+        for name, script in request.alwayson_scripts.items():
+            if name.lower() != SCRIPT:
+                raise Refused(422, f"always on script {name} not found")
+            if "args" in script:
+                for number in range(min(len(values), len(script["args"]))):
+                    values[number] = script["args"][number]
+        return values
 
 
 def encoded(image: Image.Image) -> str:
@@ -101,6 +114,8 @@ def serve(answer: Answer) -> Iterator[str]:
                 status, result = 200, answer(self.path, json.loads(body))
             except Refused as refused:
                 status, result = refused.status, {"error": "LayerDiffuseError", "detail": refused.detail}
+            except Exception as error:
+                status, result = 500, {"error": type(error).__name__, "detail": "", "errors": str(error)}
             text = json.dumps(result).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")

@@ -52,7 +52,7 @@ class Trained:
         """`arguments` are the script's; its first may hold all of them by name. Raises LayerDiffuseError."""
         usual = {"width": SIDE, "height": SIDE, "steps": STEPS, "cfg_scale": GUIDANCE}
         request = Processing(self.webui, scripts=[self.script], script_args=arguments, **{**usual, **fields})
-        return self.webui.process_images(request)
+        return self.webui.answer(request)
 
 
 class Made(NamedTuple):

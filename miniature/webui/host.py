@@ -16,6 +16,7 @@ from lib_layerdiffusion.files.layer_patch import Patch, Shape
 from lib_layerdiffusion.hosts import job_methods, left_out
 from lib_layerdiffusion.hosts.base import Around, BaseModel, EncodePixels, Network, Posterior
 from lib_layerdiffusion.hosts.capabilities import Capabilities
+from lib_layerdiffusion.hosts.webui_page import accept_named_arguments
 from lib_layerdiffusion.hosts.wrapping import wrap
 from lib_layerdiffusion.request.options import Options
 from lib_layerdiffusion.request.xyz_axes import Axis
@@ -24,8 +25,6 @@ from miniature.webui.images import resize_image
 from miniature.webui.patcher import Patcher, StepRule
 from miniature.webui.processing import Processing
 from miniature.webui.state import state
-
-MARK = "layerdiffuse"
 
 
 class MiniatureHost:
@@ -59,7 +58,13 @@ class MiniatureHost:
         return self._models_dir
 
     def base_model(self, p: Processing) -> BaseModel:
+        if p.webui.other is not None:
+            return BaseModel(p.webui.other.family, p.webui.other.title)
         return BaseModel(self.family, self.title or f"the miniature ({self.family})", self.inpainting)
+
+    def later_models(self, p: Processing) -> Mapping[str, BaseModel]:
+        chosen = {"refiner": p.refiner, "checkpoint for hires fix": p.hr_checkpoint}
+        return {role: BaseModel(one.family, one.title) for role, one in chosen.items() if one and one.told}
 
     def fail(self, p: Processing, error: LayerDiffuseError) -> None:
         def refuse(original: Callable[..., None], *args: Any) -> None:
@@ -102,11 +107,17 @@ class MiniatureHost:
     def install(self, p: Processing, unet: Patcher) -> None:
         p.webui.patcher = unet
 
-    def is_ours(self, unet: Patcher) -> bool:
-        return MARK in unet.marks
+    def mark(self, unet: Patcher, name: str) -> None:
+        unet.mark = name
 
-    def mark(self, unet: Patcher) -> None:
-        unet.marks.add(MARK)
+    def mark_of(self, unet: Patcher) -> str | None:
+        return unet.mark
+
+    def unet_without_scripts(self, p: Processing) -> Patcher:
+        return p.webui.original
+
+    def prepare_sampling(self, unet: Patcher, x: Tensor) -> None:
+        """Here weights are merged when the model is asked."""
 
     def patch_weights(
         self, unet: Patcher, identity: str, patches: Mapping[str, Patch], strength: float
@@ -184,7 +195,9 @@ class MiniatureHost:
         """Nothing is saved here."""
 
     def app_started(self, demo: Any, app: Any) -> None:
-        """Nothing to do."""
+        """`app` is the class of the web API, None where there is none."""
+        if app is not None:
+            accept_named_arguments(app)
 
     def before_image_saved(self, params: Any) -> None:
         """Nothing to do."""

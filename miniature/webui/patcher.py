@@ -74,21 +74,21 @@ class SharedNetwork:
 
 @dataclass
 class Patcher:
-    """What will be done to the network; `marks` are notes for whoever made the patcher.
+    """What will be done to the network; `mark` is a note for whoever made the patcher.
 
     `patches` are (name of the content, strength, patch by parameter), in the order they are merged in.
     """
 
     shared: SharedNetwork
     patches: list[tuple[str, float, Mapping[str, Patch]]] = field(default_factory=list)
-    marks: set[str] = field(default_factory=set)
+    mark: str | None = None
     rule: StepRule | None = None
     error: Exception | None = None
     around: tuple[list[nn.Module], Around] | None = None
     attention_replaced: bool = False
 
     def clone(self) -> Patcher:
-        return replace(self, patches=list(self.patches), marks=set(self.marks))
+        return replace(self, patches=list(self.patches))
 
     def key(self) -> list[tuple[str, float]]:
         return [(content, strength) for content, strength, _ in self.patches]

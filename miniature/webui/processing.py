@@ -5,7 +5,6 @@ What it leaves out of a real host has no bearing on the hooks: face restoration,
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from contextlib import closing
@@ -22,37 +21,16 @@ from torch import Tensor, nn
 from miniature.nets.random_weights import BaseModel
 from miniature.nets.schedule import NoiseSchedule
 from miniature.webui import images, infotext_format
+from miniature.webui.checkpoints import Checkpoint, ExchangesCheckpoints
 from miniature.webui.images import resize_image
 from miniature.webui.patcher import Patcher, SharedNetwork
+from miniature.webui.processed import Processed as Processed
 from miniature.webui.sampler import DecodedSamples, Sampler
 from miniature.webui.state import state
 
 logger = logging.getLogger("miniature")
 
 LATENT_UPSCALE = 3
-
-
-class Processed:
-    """What a job gives back. A grid stands before the pictures and the infotexts, not in other lists."""
-
-    def __init__(self, p: Any, images: list[Any], infotexts: list[str], index_of_first_image: int) -> None:
-        self.images = images
-        self.extra_images = p.extra_result_images
-        self.infotexts = infotexts
-        self.info = infotexts[0]
-        self.index_of_first_image = index_of_first_image
-        self.comments = "".join(f"{comment}\n" for comment in p.comments)
-        self.all_prompts = p.all_prompts
-        self.all_negative_prompts = p.all_negative_prompts
-        self.all_seeds, self.all_subseeds = p.all_seeds, p.all_subseeds
-        self.seed, self.subseed = p.all_seeds[0], p.all_subseeds[0]
-        self.extra_generation_params = p.extra_generation_params
-
-    def js(self) -> str:
-        """What the page's buttons and the web API's clients are told, as JSON."""
-        names = ("infotexts", "index_of_first_image", "all_prompts", "all_seeds", "seed")
-        told = {name: getattr(self, name) for name in (*names, "extra_generation_params")}
-        return json.dumps(told, default=lambda value: None)
 
 
 @dataclass
@@ -78,6 +56,9 @@ class Processing:
     image_mask: Image.Image | None = None
     inpaint_full_res: bool = False
     tiling: bool = False
+    refiner: Checkpoint | None = None
+    refiner_switch_at: float = 0.8
+    hr_checkpoint: Checkpoint | None = None
     scripts: Sequence[Any] = ()
     script_args: Sequence[Any] = ()
     extra_generation_params: dict[str, Any] = field(default_factory=dict)
@@ -141,6 +122,15 @@ class Processing:
             except Exception:
                 logger.exception("error running %s", name)
 
+    def before_step(self, x: Tensor) -> None:
+        """Call what scripts have registered for each step; what it raises is forgotten too."""
+        params = SimpleNamespace(x=x, denoiser=SimpleNamespace(p=self))
+        for script in self.scripts:
+            try:
+                script.on_cfg_denoiser(params)
+            except Exception:
+                logger.exception("error running on_cfg_denoiser")
+
     def close(self) -> None:
         """Page and web API call it when a request is over, however it ended."""
         self.sampler = None
@@ -197,7 +187,7 @@ class Processing:
             self.init_latent = torch.nn.functional.interpolate(self.init_latent, size, mode="bilinear")
 
 
-class WebUI:
+class WebUI(ExchangesCheckpoints):
     """The loaded model, `process_images`, and the settings that say what becomes of its pictures.
 
     `outputs`: the folder that pictures and grids are saved in, None where nothing is saved.
@@ -242,6 +232,8 @@ class WebUI:
                 break
             # like hosts, from the objects as loaded, whatever stands in their place
             vars(self).pop("encode", None)
+            if self.other is not None:
+                self.load(None)
             p.begin_batch(iteration)
             if not p.prompts:
                 break
@@ -298,16 +290,18 @@ class WebUI:
             index=p.batch_index, mask_for_overlay=p.mask_for_overlay, overlay_image=overlay
         )
         p.run_hook("postprocess_maskoverlay", masks)
-        overlay = masks.overlay_image
+        overlay, finished = masks.overlay_image, pp.image
         if overlay is not None:
             if p.paste_to is not None and p.inpaint_full_res:
                 left, top, width, height = p.paste_to
                 canvas = Image.new("RGB", overlay.size)
-                canvas.paste(resize_image(1, pp.image, width, height), (left, top))
-                pp.image = canvas
-            pp.image = Image.alpha_composite(pp.image.convert("RGBA"), overlay).convert("RGB")
-        p.run_hook("postprocess_image_after_composite", pp)
-        return pp.image
+                canvas.paste(resize_image(1, finished, width, height), (left, top))
+                finished = canvas
+            finished = Image.alpha_composite(finished.convert("RGBA"), overlay).convert("RGB")
+        # hosts make another one here
+        composite = SimpleNamespace(image=finished, index=pp.index)
+        p.run_hook("postprocess_image_after_composite", composite)
+        return composite.image
 
     def _infotext(self, p: Processing) -> str:
         keys: dict[str, Any] = {"Steps": p.steps, "Seed": p.seeds[p.batch_index]}
@@ -327,6 +321,8 @@ class WebUI:
         latents = self._pass(p, torch.zeros(shape), sigmas)
         if not p.enable_hr or state.interrupted:
             return latents
+        if p.hr_checkpoint is not None:
+            self.load(p.hr_checkpoint)
         size = [round(side * p.hr_scale) for side in shape[2:]]
         larger = torch.nn.functional.interpolate(latents, size, mode="bilinear")
         p.is_hr_pass, p.sampler = True, Sampler(self)

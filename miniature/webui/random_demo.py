@@ -72,7 +72,7 @@ def pictures(out: Path, prompt: str, steps: int, seed: int) -> Iterator[tuple[Im
             script_args=list({**dict(ARGUMENTS), "enabled": True, **task.arguments}.values()),
             **task.fields,
         )
-        images = webuis[family].process_images(request).images
+        images = webuis[family].answer(request).images
         for image, layer in zip(images, task.method.outputs, strict=True):
             suffix = f"-{layer.value}" if len(images) > 1 else ""
             yield image, out / f"{task.name}{suffix}.png"

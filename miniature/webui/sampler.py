@@ -27,12 +27,19 @@ class Sampler:
         # like Forge, without the negative prompt where its part is 0, and else with it first
         chunks = [0] if p.cfg_scale == 1 else [1, 0]
         prompts = [p.hr_prompts if p.is_hr_pass else p.prompts, p.negative_prompts]
-        context, vector = webui.base.text([text for chunk in chunks for text in prompts[chunk]])
+        texts = [text for chunk in chunks for text in prompts[chunk]]
+        context, vector = webui.base.text(texts)
+        steps = len(sigmas) - 1
 
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+            nonlocal context, vector
             # before anything of the model's is asked
             if state.interrupted or state.skipped:
                 raise InterruptedException
+            if self._goes_on_with_refiner(p, self.evaluations / steps):
+                webui.load(p.refiner)
+                context, vector = webui.base.text(texts)
+            p.before_step(x)
             repeated, sigmas = torch.cat([x] * len(chunks)), torch.cat([sigma] * len(chunks))
             eps = webui.patcher.evaluate(
                 schedule.network_input(repeated, sigmas),
@@ -54,6 +61,12 @@ class Sampler:
             return sample_euler_ancestral(denoise, x, sigmas, lambda step: p.noise(start.shape, step + 1))
         except InterruptedException:
             return self.last_latent
+
+    def _goes_on_with_refiner(self, p: Processing, done: float) -> bool:
+        """Like hosts by default, with hires fix only in the second pass."""
+        if p.refiner is None or p.refiner is self.webui.other:
+            return False
+        return done >= p.refiner_switch_at and p.is_hr_pass == p.enable_hr
 
 
 class DecodedSamples(list[Tensor]):

@@ -21,11 +21,15 @@ CALLBACKS = (
     "on_infotext_pasted",
     "on_app_started",
     "on_before_image_saved",
+    "on_cfg_denoiser",
 )
 
 
 class Script:
     """Base class of scripts, as far as ours uses it."""
+
+    def on_cfg_denoiser(self, params: Any) -> None:
+        """What it registered to be called before each step; nothing for one that cannot run."""
 
     def elem_id(self, name: str) -> str:
         return f"script_txt2img_layerdiffuse_{name}"
@@ -66,4 +70,6 @@ def load_script(detect: Callable[[], Host]) -> Any:
         sys.modules.update(shadowed)
     script = module.LayerDiffuse()
     script.callbacks = registered
+    if "on_cfg_denoiser" in registered:
+        script.on_cfg_denoiser = registered["on_cfg_denoiser"]
     return script

@@ -21,7 +21,9 @@ class Hub:
 
     `cuts`: each download is broken off after so many bytes, the first number first. `statuses`: the next
     requests are answered with these. `altered`: what is sent in place of a file. `pause`: seconds between
-    pieces of `piece` bytes. `revisions`: the ones that exist.
+    pieces of `piece` bytes. `revisions`: the ones that exist. Without `names_content` no hashes are sent, but
+    `etag`, if anything; without `announces_size` then nothing says how long a file is before it comes.
+    `first`: this byte is the first of every answer to a request for a part.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -30,6 +32,9 @@ class Hub:
     altered: dict[str, bytes] = field(default_factory=dict)
     ignores_range: bool = False
     names_content: bool = True
+    etag: str = 'W/"1234-mirror"'
+    announces_size: bool = True
+    first: int | None = None
     piece: int = 1 << 20
     pause: float = 0.0
     revisions: tuple[str, ...] = (REVISION, LATEST)
@@ -66,13 +71,15 @@ class Hub:
                 "X-Linked-Size": str(len(body)),
             }
         else:
-            headers |= {"ETag": 'W/"1234-mirror"', "X-Linked-Size": str(len(body))}
+            headers |= {"ETag": self.etag} if self.etag else {}
+            headers |= {"X-Linked-Size": str(len(body))} if self.announces_size else {}
         self.send(request, 302, headers, b"")
 
     def send_file(self, request: Any, name: str, with_body: bool) -> None:
         body = self.altered.get(name, self.files[name])
         asked = request.headers.get("Range")
         start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and not self.ignores_range else 0
+        start = start if self.first is None or not start else self.first
         status = 206 if start else 200
         headers = {"Content-Range": f"bytes {start}-{len(body) - 1}/{len(body)}"} if start else {}
         self.send(request, status, headers, body[start:] if with_body else b"", len(body) - start)

@@ -20,3 +20,15 @@ class ModelTaker(OtherScript):
 
     def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
         p.webui.patcher = p.webui.original.clone()
+
+
+class StepTaker(OtherScript):
+    """Does so before the steps at which `takes`: too late to be patched again, where it comes after ours."""
+
+    def takes(self, p: Any) -> bool:
+        return True
+
+    def on_cfg_denoiser(self, params: Any) -> None:
+        p = params.denoiser.p
+        if self.takes(p):
+            p.webui.patcher = p.webui.original.clone()

@@ -69,7 +69,7 @@ def test_the_loaded_patcher_is_used_again_where_hosts_go_by_the_object(
         entries = adapter.weight_patches(patches)
         merged = {name: [lora, (strength, entry, 1.0)] for name, entry in entries.items()}
         unet = Patcher(model=model, patches=merged, object_patches={}, backup={}, model_options={})
-        adapter.mark(unet)
+        adapter.mark(unet, "ours")
         vars(unet).update(changes)
         return unet
 

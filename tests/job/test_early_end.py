@@ -18,7 +18,7 @@ from miniature.webui.processing import Processed, WebUI
 from miniature.webui.sampler import Sampler
 from tests.helpers.buttons import PressBefore, press_after
 from tests.helpers.jobs import CONDITIONED, DECODING, arguments, request
-from tests.helpers.scripts import ModelTaker
+from tests.helpers.scripts import StepTaker
 
 TRANSPARENT, BLENDING = DECODING[0], CONDITIONED[0]
 SCENE = next(method for method in METHODS if method.family is SD15 and method.frames > 1)
@@ -120,24 +120,23 @@ def test_a_model_that_was_taken_away_is_noticed_in_a_pass_that_ends_early(
 ) -> None:
     press_after(monkeypatch, button, 1)
     with pytest.raises(GenerationFailed, match="put its own model in the place"):
-        run(BLENDING, ModelTaker(), steps=3, **settings)
+        run(BLENDING, StepTaker(), steps=3, **settings)
 
 
 def test_a_model_that_was_taken_away_from_the_first_pass_only(run: Run) -> None:
-    class FirstTaker(ModelTaker):
-        def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
-            if not p.is_hr_pass:
-                super().process_before_every_sampling(p)
+    class FirstTaker(StepTaker):
+        def takes(self, p: Any) -> bool:
+            return not p.is_hr_pass
 
     with pytest.raises(GenerationFailed, match="put its own model in the place"):
         run(TRANSPARENT, FirstTaker(), **HIRES)
 
 
 def test_a_batch_that_ended_before_its_first_step_says_nothing_about_the_next(run: Run) -> None:
-    class SecondTaker(ModelTaker):
-        def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
-            if p.iteration == 1:
-                super().process_before_every_sampling(p)
+    class SecondTaker(StepTaker):
+        def takes(self, p: Any) -> bool:
+            return bool(p.iteration == 1)
 
-    with pytest.raises(GenerationFailed, match="put its own model in the place"):
-        run(TRANSPARENT, PressBefore("skipped"), SecondTaker(), n_iter=2)
+    result = run(TRANSPARENT, PressBefore("skipped"), SecondTaker(), n_iter=2)
+    assert modes(result) == ["RGBA"]
+    assert "Picture 2 of 2 is left out: Another extension put its own model in the place" in result.comments

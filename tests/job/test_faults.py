@@ -79,7 +79,7 @@ class Bench:
         assert "encode" not in vars(self.webui)
         assert not any("forward" in vars(module) for module in self.webui.base.unet.modules())
         assert self.run(self.webui, self.script, None) == self.off
-        assert not self.webui.patcher.marks
+        assert self.webui.patcher.mark is None
         assert self.job() == self.on
         assert self.run(self.webui, self.script, None) == self.off
 

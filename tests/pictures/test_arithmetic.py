@@ -75,9 +75,6 @@ def test_pictures_are_those_of_the_plain_formulas(height: int, width: int, kind:
     mask = np.where(other[..., 0] > 200, 255, np.where(other[..., 1] > 200, 0, other[..., 2])).astype(
         np.uint8
     )
-    before = np.ascontiguousarray(rgba[..., :3])
-    change = np.where(other[..., 3:] > 128, other[..., :3] % 24, 0)
-    after = (before.astype(np.int16) + change - 3).clip(0, 255).astype(np.uint8)
     beyond = (rgba / np.float32(200) - np.float32(0.1)).astype(np.float32)
     np.testing.assert_allclose(arithmetic.pad_colour(rgba), pictures.pad_colour(rgba), atol=1e-6, rtol=0)
     for name, arguments in {
@@ -86,7 +83,6 @@ def test_pictures_are_those_of_the_plain_formulas(height: int, width: int, kind:
         "preview": (beyond,),
         "checkerboard": (height, width),
         "blend": (rgba, other, mask),
-        "carry_edit": (rgba, before, after),
     }.items():
         ours, plain = getattr(arithmetic, name)(*arguments), pictures.PLAIN[name](*arguments)
         assert ours.dtype == plain.dtype, name
@@ -98,7 +94,6 @@ def test_nothing_that_was_handed_over_is_changed() -> None:
     kept = rgba.copy(), other.copy()
     arithmetic.pad_colour(rgba)
     arithmetic.blend(rgba, other, other[..., 0])
-    arithmetic.carry_edit(rgba, rgba[..., :3], other[..., :3])
     as_float = rgba / np.float32(255)
     arithmetic.preview(as_float)
     arithmetic.to_uint8(as_float)

@@ -106,9 +106,9 @@ def test_a_small_file_of_many_pixels_takes_little_memory() -> None:
     with peak_memory() as peak:
         result = read(text)
     assert result.shape == (3000, 3000, 4)
-    # a byte for each pixel of the file, and twice the result
+    # as RGBA the file alone would take 144, and again that much to be reduced
     assert peak.megabytes is not None
-    assert peak.megabytes < 170
+    assert peak.megabytes < 250
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "I;16"])

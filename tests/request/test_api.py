@@ -84,7 +84,7 @@ def test_settings_can_be_overridden_for_one_request(server: str) -> None:
 @pytest.mark.parametrize(
     ("args", "detail"),
     [
-        ({"wieght": 1}, 'LayerDiffuse has no setting "wieght". It has: enabled, method, weight'),
+        ({"wieght": 1}, 'no setting "wieght"; perhaps weight is meant. It has: enabled, method, weight'),
         ({"method": "Glass"}, 'LayerDiffuse has no method "Glass"'),
         ({"weight": 2.5}, 'Weight (weight) of LayerDiffuse is "2.5"; it must be a number from 0 to 2.'),
         ({"ending_step": "late"}, 'Stop At (ending_step) of LayerDiffuse is "late"'),
@@ -97,7 +97,7 @@ def test_settings_can_be_overridden_for_one_request(server: str) -> None:
             "The foreground picture is text that is not",
         ),
         ({"method": FROM_FOREGROUND, "fg_image": "aGVsbG8="}, "The foreground picture is not a picture file"),
-        ([True, None], 'LayerDiffuse has no method "None"'),
+        ([True, None], 'Method (method) of LayerDiffuse is "None"; it must be the name of one: (SD1.5)'),
     ],
 )
 def test_what_cannot_work_is_refused_by_name(server: str, args: Any, detail: str) -> None:

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from lib_layerdiffusion.methods import METHODS, Layer, Method, find_method
+from lib_layerdiffusion.request import spellings
 from lib_layerdiffusion.request.settings import ARGUMENTS, SHORT
 from tests.helpers.jobs import picture
 
@@ -141,15 +142,29 @@ def test_examples_run(
         assert f"layerdiffusion_{short}_image: {layer in one.method.pictures}" in infotext
 
 
+def test_other_names_are_understood() -> None:
+    (sentence,) = re.findall(r"in any spelling:\s+(.*?)\.", DOCUMENT, re.S)
+    others = re.findall(r"`([^`]+)`", sentence)
+    assert len(others) > 3
+    names = [name for name, _ in ARGUMENTS]
+    assert all(set(spellings.named({other: None}, names)) <= set(names) for other in others)
+
+
+def snippets(name: str) -> list[dict[str, Any]]:
+    """What the text shows of JSON that begins with this name, about the first method of the table."""
+    found = re.findall(rf'`("{name}": \{{.*?\}})`', DOCUMENT)
+    return [json.loads("{" + text.replace('"..."', json.dumps(ROWS[0].label)) + "}") for text in found]
+
+
 def test_snippets_run(server: str) -> None:
-    """Arguments as one object, and a setting for one request."""
-    (arguments,) = re.findall(r'`("args": \{.*?\})`', DOCUMENT)
-    (override,) = re.findall(r'`("override_settings": \{.*?\})`', DOCUMENT)
-    script = json.loads("{" + arguments.replace('"..."', json.dumps(ROWS[0].label)) + "}")
-    fields = json.loads("{" + override + "}")
-    body = json.dumps({"prompt": "a cup", "alwayson_scripts": {"LayerDiffuse": script}, **fields}).encode()
-    with urllib.request.urlopen(f"{server}/sdapi/v1/txt2img", body) as answer:
-        (infotext, *_) = json.loads(json.load(answer)["info"])["infotexts"]
-    assert f"layerdiffusion_weight: {script['args']['weight']}" in infotext
-    for key, value in fields["override_settings"].items():
-        assert f"{key.replace('layerdiffuse_', 'layerdiffusion_')}: {value}" in infotext
+    """Arguments as one object, with and without `args`, and a setting for one request."""
+    scripts = [*snippets("args"), *(one["LayerDiffuse"] for one in snippets("LayerDiffuse"))]
+    assert len(scripts) == 2
+    (override,) = snippets("override_settings")
+    for script in scripts:
+        request = {"prompt": "a cup", "alwayson_scripts": {"LayerDiffuse": script}, **override}
+        with urllib.request.urlopen(f"{server}/sdapi/v1/txt2img", json.dumps(request).encode()) as answer:
+            (infotext, *_) = json.loads(json.load(answer)["info"])["infotexts"]
+        assert f"layerdiffusion_weight: {script.get('args', script)['weight']}" in infotext
+        for key, value in override["override_settings"].items():
+            assert f"{key.replace('layerdiffuse_', 'layerdiffusion_')}: {value}" in infotext

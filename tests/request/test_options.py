@@ -67,10 +67,18 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
             3,
             'layerdiffuse_decode_passes of LayerDiffuse is "3"; it must be one of 8, adaptive, 4, 2, 1.',
         ),
+        ("decode_passes", True, '"True"; it must be one of 8,'),
+        ("decode_passes", 1.0, '"1.0"; it must be one of 8,'),
+        ("decode_passes", False, "must be one of"),
+        ("decode_passes", "8 ", "must be one of"),
+        ("decode_passes", [8], "must be one of"),
         ("saved_format", "JPEG", r"must be one of PNG, WebP \(lossless\)\."),
         ("preview", "yes", "layerdiffuse_preview .* must be true or false"),
         ("saved_folder", 5, "layerdiffuse_saved_folder .* must be text"),
         ("download_source", "hf-mirror.com", "must begin with https://"),
+        ("saved_folder", "~nosuchuser/pictures", 'The folder "~nosuchuser/pictures" .* this system does not'),
+        ("model_folder", "~nosuchuser", "begins with the name of a user that this system does not know"),
+        ("model_folder", "a\0b", "a character that no path can have"),
     ],
 )
 def test_bad_values_end_the_job_with_their_name(
@@ -149,6 +157,19 @@ def test_folders_do_not_lead_out(host: MiniatureHost, generate: Generate, key: s
     host.settings[key] = folder
     with pytest.raises(BadSetting, match="give a full path"):
         generate(arguments())
+
+
+@pytest.mark.parametrize("passes", ["8", "2", 4, 1, "adaptive"])
+def test_passes_are_numbers_however_they_are_handed_over(passes: Any) -> None:
+    read = Options.read({"layerdiffuse_decode_passes": passes}).decode_passes
+    assert type(read) is (str if passes == "adaptive" else int)
+    assert str(read) == str(passes)
+
+
+def test_the_home_folder_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert Options.read({"layerdiffuse_saved_folder": "~/pictures"}).saved_folder == tmp_path / "pictures"
 
 
 def test_no_request_may_name_places_of_the_server() -> None:

@@ -114,7 +114,9 @@ def test_arguments_by_name() -> None:
 
 
 def test_unknown_name_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(BadSetting, match=r'no setting "wieght"\. It has: enabled, method, weight'):
+    with pytest.raises(
+        BadSetting, match=r'no setting "wieght"; perhaps weight is meant\. It has: enabled, method'
+    ):
         Settings.from_args([{"wieght": 1}])
 
 
@@ -134,7 +136,7 @@ def test_unknown_name_is_answered_with_the_known_ones() -> None:
             r'Resize Mode \(resize_mode\) of LayerDiffuse is "Tile"; it must be one of "Just Resize"',
         ),
         ({"weight": True}, r'Weight \(weight\) of LayerDiffuse is "True"'),
-        ({"enabled": "maybe"}, r'Enabled \(enabled\) of LayerDiffuse is "maybe"; it must be true or false'),
+        ({"enabled": "maybe"}, 'Value 1 of the list for LayerDiffuse is "maybe"; there belongs enabled'),
         ({"enabled": [1]}, r'Enabled \(enabled\) of LayerDiffuse is "list"'),
         ({"fg_additional_prompt": 3}, 'fg_additional_prompt of LayerDiffuse is "3"; it must be text.'),
         ({"fg_image": "not base64!"}, "The foreground picture is text that is not base64"),
