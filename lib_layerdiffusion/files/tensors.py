@@ -161,11 +161,16 @@ def state_dict(path: Path) -> dict[str, Tensor]:
 
 
 def network(path: Path, build_network: Callable[[Mapping[str, Tensor]], T]) -> T:
-    """Return a network made of the file by `build_network`, which loads strictly. Raises WeightsError."""
+    """Return a network made of the file by `build_network`, which loads strictly. Raises WeightsError.
+
+    What else goes wrong, above all too little memory, comes through as it is.
+    """
     state = state_dict(path)
     try:
         return build_network(state)
     except (RuntimeError, KeyError, IndexError, ValueError) as error:
+        if isinstance(error, RuntimeError) and "state_dict" not in str(error):
+            raise
         raise WrongWeights(
             f"{path.name} in {path.parent} does not hold the network that its name says "
             f"({reason(error)}). {REPLACE}"

@@ -105,7 +105,9 @@ def test_an_answer_that_begins_elsewhere_is_put_where_it_belongs(
         with pytest.raises(DownloadFailed, match=f"byte {first} came where byte"):
             fetch()
         hub.first = None
+    before = len(hub.downloads)
     assert fetch().read_bytes() == CONTENT
+    assert len(hub.downloads) == before + 1
 
 
 @pytest.mark.parametrize("slashes", ["/", "//"])

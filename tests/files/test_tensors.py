@@ -17,6 +17,7 @@ from lib_layerdiffusion.errors import WeightsError, WrongWeights
 from lib_layerdiffusion.files import tensors
 from lib_layerdiffusion.files.layout import read_header
 from lib_layerdiffusion.files.tensors import StoredTensor, TensorFile
+from lib_layerdiffusion.models.encoder_and_decoder import TransparencyEncoder
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -213,6 +214,20 @@ def test_a_header_that_means_nothing_is_refused(tmp_path: Path, content: bytes, 
     file.write_bytes(content)
     with pytest.raises(WrongWeights, match=f"x.safetensors in .* cannot be read .*{reason}"):
         read_header(file)
+
+
+def test_too_little_memory_is_not_called_another_network(path: Path) -> None:
+    def build(state: object) -> None:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:75] DefaultCPUAllocator: can't allocate memory")
+
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        tensors.network(path, build)
+
+
+def test_another_network_is_called_one(path: Path) -> None:
+    with pytest.raises(WrongWeights, match="does not hold the network that its name says") as caught:
+        tensors.network(path, TransparencyEncoder.from_state_dict)
+    assert "Delete it" in str(caught.value) or "delete it" in str(caught.value)
 
 
 def test_a_stand_in_can_be_shown(path: Path) -> None:

@@ -13,8 +13,9 @@ import torch
 
 from lib_layerdiffusion.errors import WeightsError
 from lib_layerdiffusion.files import download
-from lib_layerdiffusion.files.layer_patch import merge
+from lib_layerdiffusion.files.layer_patch import Lora, merge
 from lib_layerdiffusion.methods import FOLDER, METHODS, SD15, SDXL, Method
+from lib_layerdiffusion.networks import Networks
 from miniature.nets.random_weights import BaseModel
 from miniature.webui.host import MiniatureHost
 from miniature.webui.processing import WebUI
@@ -124,6 +125,25 @@ def test_a_file_that_fails_when_nothing_is_kept_between_generations(
             sdxl.job()
     away.rename(sdxl.path)
     assert sdxl.job() == on
+
+
+@pytest.mark.parametrize("clear", [True, False])
+def test_what_was_merged_of_a_file_that_failed_has_a_name_of_its_own(own_files: Path, clear: bool) -> None:
+    """Hosts merge again only what has another name, also after everything was freed."""
+    networks = Networks(MiniatureHost(own_files))
+    first = networks.layer_file(ATTENTION)
+    path = own_files / FOLDER / ATTENTION.weights.filename
+    path.rename(path.with_name("away"))
+    patch = next(patch for patch in first.patches.values() if isinstance(patch, Lora))
+    patch.up.float()
+    path.with_name("away").rename(path)
+    if clear:
+        networks.clear()
+    second = networks.layer_file(ATTENTION)
+    assert second.identity != first.identity
+    second.check()
+    networks.clear()
+    assert networks.layer_file(ATTENTION).identity == second.identity
 
 
 def test_a_file_that_fails_while_sampling_gives_no_picture(
