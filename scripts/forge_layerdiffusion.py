@@ -129,6 +129,7 @@ def start() -> None:
     script_callbacks.on_app_started(lambda demo, app: app_started(host, demo, app))
     script_callbacks.on_cfg_denoiser(lambda params: before_step(handlers, params))
     script_callbacks.on_before_image_saved(host.before_image_saved)
+    host.follow_scripts(handlers.begin_script)
     LayerDiffuse.handlers, LayerDiffuse.page = handlers, page
 
 

@@ -32,6 +32,26 @@ EncodePixels = Callable[[Tensor], Tensor]
 Around = Callable[[Sequence[nn.Module], Sequence[int], int], AbstractContextManager[None]]
 
 
+class ScriptRun(Protocol):
+    """What is asked while a script from the host's list runs one job after the other."""
+
+    def flatten(self, picture: Any) -> Image.Image | None:
+        """What the script gets for a picture without its transparency, None for what the host makes of it."""
+        ...
+
+    def split(self, picture: Image.Image) -> Image.Image:
+        """What the host is to cut into tiles in the place of `picture`."""
+        ...
+
+    def combine(self, grid: Any) -> Image.Image | None:
+        """The picture that the tiles of a host's grid make, None for what the host makes of them."""
+        ...
+
+
+Begin = Callable[[Job, str, Sequence[Any]], ScriptRun | None]
+"""Called with a job, the title of the script chosen for it, and our own script's arguments."""
+
+
 @dataclass(frozen=True)
 class BaseModel:
     """The loaded checkpoint: a family key ("sdxl", "sd15") or "" for others, and a title for messages."""
@@ -219,12 +239,21 @@ class Host(Watch, Protocol):
         """Resize an RGBA init image as the host does: 0 stretch, 1 crop, 2 fill. Keeps alpha."""
         ...
 
-    def keep_alpha(self, picture: Image.Image) -> None:
-        """Remember that this picture's transparency must survive saving, showing and sending."""
+    def keep(self, picture: Image.Image) -> None:
+        """Remember that this picture is ours: no format that is set keeps it from being sent, and its
+        transparency survives saving, showing and sending."""
         ...
 
     def name_layer(self, picture: Image.Image, layer: str) -> None:
         """Have this picture's file name end with the name of its layer."""
+        ...
+
+    def follow_scripts(self, begin: Begin) -> None:
+        """Ask `begin` at each run of a script from the host's list, and what it returns while that lasts."""
+        ...
+
+    def script_run(self) -> Any:
+        """What `begin` returned for the script that is running, None where none is."""
         ...
 
     def app_started(self, demo: Any, app: Any) -> None:

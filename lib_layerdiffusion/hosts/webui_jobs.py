@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-from lib_layerdiffusion.hosts.base import BaseModel, Job
+from lib_layerdiffusion.hosts import forge_scripts
+from lib_layerdiffusion.hosts.base import BaseModel, Begin, Job
 from lib_layerdiffusion.hosts.webui_page import model_of
 
 SAME = (None, "", "Use same checkpoint")
@@ -15,6 +17,14 @@ class WebUIJobs:
 
     refiner_never_from = 1.0
     """The value of "Switch at" from which on it never comes to that."""
+
+    def follow_scripts(self, begin: Begin) -> None:
+        from modules import images, scripts
+
+        forge_scripts.install(images, scripts.ScriptRunner, begin)
+
+    def script_run(self) -> Any:
+        return forge_scripts.current()
 
     def tiles(self, p: Job) -> bool:
         # Forge (main) shows the switch, and does nothing with it; Forge Neo has none

@@ -6,6 +6,7 @@ copied or reused `p` starts anew.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from lib_layerdiffusion.hosts import job_methods, result_texts
 from lib_layerdiffusion.hosts.base import Host, Job
 from lib_layerdiffusion.job.generation import Generation, remove_leftover
 from lib_layerdiffusion.job.init_pictures import InitPictures, has_init_pictures
+from lib_layerdiffusion.job.script_runs import ScriptRun
 from lib_layerdiffusion.job.state import STATE, JobState, state_of
 from lib_layerdiffusion.networks import Networks
 from lib_layerdiffusion.page.latest import Latest
@@ -25,6 +27,8 @@ from lib_layerdiffusion.pictures.arithmetic import Uint8Image, preview
 from lib_layerdiffusion.pictures.reading import has_alpha
 from lib_layerdiffusion.request import infotext, scenes, xyz_axes
 from lib_layerdiffusion.request.settings import Settings, enabled_method, page_name
+
+logger = logging.getLogger("layerdiffuse")
 
 PREVIEW = "layerdiffuse_preview"
 """Attribute of previews: the number of their picture among those that were delivered."""
@@ -39,6 +43,15 @@ class Hooks:
         self.host = host
         self.networks = Networks(host)
         self.latest = Latest()
+
+    def begin_script(self, p: Job, title: str, args: Sequence[Any]) -> ScriptRun | None:
+        """Follow a script called `title` that is about to run over `p`, if LayerDiffuse is on for it."""
+        try:
+            method = enabled_method(args, xyz_axes.arguments(p))
+        except LayerDiffuseError:
+            # the first job will say so
+            return None
+        return None if method is None else ScriptRun(title, method, getattr(p, "init_images", None))
 
     # --- before sampling
     def before_process(self, p: Job, args: Sequence[Any]) -> None:
@@ -72,7 +85,10 @@ class Hooks:
             if settings.method.frames > 1:
                 names = scenes.layer_names(settings.method, len(p.all_prompts))
                 p.extra_generation_params[LAYER_KEY] = names
+            run = self.host.script_run()
             if encodes:
+                if run is not None:
+                    p.init_images = run.init_pictures(p.init_images)
                 state.init_pictures = InitPictures(self.host, generation, p)
         except Exception as error:
             self.host.fail(p, self._problem(page, error, "preparing"))
@@ -201,12 +217,14 @@ class Hooks:
         state.generation.check_sampled(latent)
         if method.decodes_alpha and frame == 0:
             picture = self._decode(p, state, latent, picture)
+        self.host.keep(picture)
         if method.frames > 1:
             self.host.name_layer(picture, method.outputs[frame].value)
             if not self.host.lists_in_infotext:
                 # hosts write each picture's infotext right after this
                 p.extra_generation_params[LAYER_KEY] = method.outputs[frame].value
-        self.latest.keep(state.page, method.outputs[frame], picture)
+        if not self._makes_tiles():
+            self.latest.keep(state.page, method.outputs[frame], picture)
         return picture
 
     def _decode(self, p: Job, state: JobState, latent: Tensor | None, picture: Image.Image) -> Image.Image:
@@ -220,18 +238,26 @@ class Hooks:
         finished = picture if mask is None or state.finishing is None else state.finishing.image
         pixels = np.array(finished.convert("RGBA" if has_alpha(finished) else "RGB"))
         decoded = state.decoded[position] if position < len(state.decoded) else pixels[..., :3]
-        rgba, over_board = state.generation.decode(p, state.picture_name(), latent, decoded, pixels)
-        result, shown = Image.fromarray(rgba), Image.fromarray(over_board)
+        rgba = state.generation.decode(p, state.picture_name(), latent, decoded, pixels)
+        result = Image.fromarray(rgba)
         if mask is not None and state.init_pictures is not None:
             result = state.init_pictures.keep_outside(result, mask, position)
-            shown = Image.fromarray(preview(np.asarray(result, np.float32) / np.float32(255)))
         # scripts that join results keep the first job's at most
-        if state.generation.options.preview and not self.host.joins_results(p):
-            setattr(shown, PREVIEW, state.delivery.delivered)
-            # a list of its own: copies of `p` share the list they were copied with
-            p.extra_result_images = [*p.extra_result_images, shown]
-        self.host.keep_alpha(result)
+        if state.generation.options.preview and not self.host.joins_results(p) and not self._makes_tiles():
+            self._show_preview(p, state, result)
         return result
+
+    def _show_preview(self, p: Job, state: JobState, picture: Image.Image) -> None:
+        try:
+            shown = Image.fromarray(preview(np.asarray(picture, np.float32) / np.float32(255)))
+        # the picture itself is there
+        except Exception:
+            logger.warning("The preview over a checkerboard could not be made.", exc_info=True)
+            return
+        setattr(shown, PREVIEW, state.delivery.delivered)
+        self.host.keep(shown)
+        # a list of its own: copies of `p` share the list they were copied with
+        p.extra_result_images = [*p.extra_result_images, shown]
 
     def finish(self, p: Job, processed: Any) -> None:
         """Forget the job; give every preview the infotext of its picture."""
@@ -265,6 +291,11 @@ class Hooks:
         if state is not None:
             self._end(p, state)
         close()
+
+    def _makes_tiles(self) -> bool:
+        """True while a script makes tiles of which it will put a picture together."""
+        run = self.host.script_run()
+        return run is not None and run.in_tiles
 
     def _problem(self, page: str, error: Exception, doing: str) -> LayerDiffuseError:
         """Return the error for the user, and keep it for the page that asked."""

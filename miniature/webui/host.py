@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from lib_layerdiffusion.errors import LayerDiffuseError, UnsupportedMethod
 from lib_layerdiffusion.files.layer_patch import Patch, Shape
-from lib_layerdiffusion.hosts import job_methods, left_out
-from lib_layerdiffusion.hosts.base import Around, BaseModel, EncodePixels, Network, Posterior
+from lib_layerdiffusion.hosts import forge_scripts, job_methods, left_out
+from lib_layerdiffusion.hosts.base import Around, BaseModel, Begin, EncodePixels, Network, Posterior
 from lib_layerdiffusion.hosts.capabilities import Capabilities
 from lib_layerdiffusion.hosts.webui_page import accept_named_arguments
 from lib_layerdiffusion.hosts.wrapping import wrap
@@ -188,11 +188,17 @@ class MiniatureHost:
     def resize_init_image(self, mode: int, image: Image.Image, width: int, height: int) -> Image.Image:
         return resize_image(mode, image, width, height)
 
-    def keep_alpha(self, picture: Image.Image) -> None:
+    def keep(self, picture: Image.Image) -> None:
         """Nothing here destroys alpha."""
 
     def name_layer(self, picture: Image.Image, layer: str) -> None:
         """Nothing is saved here."""
+
+    def follow_scripts(self, begin: Begin) -> None:
+        self.begin_script = begin
+
+    def script_run(self) -> Any:
+        return forge_scripts.current()
 
     def app_started(self, demo: Any, app: Any) -> None:
         """`app` is the class of the web API, None where there is none."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, PngImagePlugin
@@ -54,3 +56,52 @@ def save_image(
         metadata.add_text("parameters", info)
     image.save(file, pnginfo=metadata)
     return str(file), None
+
+
+def flatten(img: Image.Image, bgcolor: str) -> Image.Image:
+    """Lay a picture on a background."""
+    if img.mode != "RGBA":
+        return img.convert("RGB")
+    return Image.alpha_composite(Image.new("RGBA", img.size, bgcolor), img).convert("RGB")
+
+
+@dataclass
+class Grid:
+    """A picture cut into tiles: rows of (top, height, [left, width, tile])."""
+
+    tiles: list[tuple[int, int, list[list[Any]]]]
+    tile_w: int
+    tile_h: int
+    image_w: int
+    image_h: int
+    overlap: int
+
+
+def split_grid(image: Image.Image, tile_w: int, tile_h: int, overlap: int) -> Grid:
+    """Cut a picture, at least as large as a tile, into tiles that overlap by `overlap` or more."""
+
+    def starts(side: int, tile: int) -> list[int]:
+        count = max(1, -(-(side - overlap) // (tile - overlap)))
+        return [n * (side - tile) // max(1, count - 1) for n in range(count)]
+
+    rows = [
+        (
+            top,
+            tile_h,
+            [
+                [left, tile_w, image.crop((left, top, left + tile_w, top + tile_h))]
+                for left in starts(image.width, tile_w)
+            ],
+        )
+        for top in starts(image.height, tile_h)
+    ]
+    return Grid(rows, tile_w, tile_h, image.width, image.height, overlap)
+
+
+def combine_grid(grid: Grid) -> Image.Image:
+    """Put tiles together on an opaque canvas, each over the ones before it."""
+    canvas = Image.new("RGB", (grid.image_w, grid.image_h))
+    for top, _, row in grid.tiles:
+        for left, _, tile in row:
+            canvas.paste(tile, (left, top))
+    return canvas
