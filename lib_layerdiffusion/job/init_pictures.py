@@ -131,13 +131,13 @@ class InitPictures:
         left, top, width, height = p.paste_to
         return left, top, left + width, top + height
 
-    def keep_outside(self, result: Image.Image, mask: Image.Image) -> Image.Image:
+    def keep_outside(self, result: Image.Image, mask: Image.Image, position: int) -> Image.Image:
         """Return the original where the mask is black, the RGBA result where it is white.
 
-        Called for the picture at `p.batch_index`. A result of the masked part alone is put into place first.
+        The result was sampled at `position` in its batch; the masked part alone is put into its place.
         """
         p, resize = self._p, self._resize
-        original = self._pictures[self._number(p.batch_index)]
+        original = self._pictures[self._number(position)]
         region = self._crop_region()
         if region is not None:
             left, top, right, bottom = region
