@@ -90,6 +90,10 @@ class LayerDiffuse(scripts.Script):
         if self.handlers:
             self.handlers.postprocess_batch(p, kwargs.get("images"))
 
+    def postprocess_batch_list(self, p: Any, pp: Any, *args: Any, **kwargs: Any) -> None:
+        if self.handlers:
+            self.handlers.postprocess_batch_list(p, pp)
+
     def postprocess_image(self, p: Any, pp: Any, *args: Any) -> None:
         if self.handlers:
             self.handlers.postprocess_image(p, pp)

@@ -239,8 +239,9 @@ class Host(Watch, Protocol):
         """Resize an RGBA init image as the host does: 0 stretch, 1 crop, 2 fill. Keeps alpha."""
         ...
 
-    def keep_alpha(self, picture: Image.Image) -> None:
-        """Remember that this picture's transparency must survive saving, showing and sending."""
+    def keep(self, picture: Image.Image) -> None:
+        """Remember that this picture is ours: no format that is set keeps it from being sent, and its
+        transparency survives saving, showing and sending."""
         ...
 
     def name_layer(self, picture: Image.Image, layer: str) -> None:

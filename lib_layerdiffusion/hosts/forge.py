@@ -13,14 +13,23 @@ from torch import Tensor, nn
 from lib_layerdiffusion.files.layer_patch import Patch
 from lib_layerdiffusion.hosts.backend import BackendHost
 from lib_layerdiffusion.hosts.base import Unet
-from lib_layerdiffusion.hosts.capabilities import Capabilities
+from lib_layerdiffusion.hosts.capabilities import Ability, Capabilities
 
 
 class ForgeHost(BackendHost):
     """Implements `hosts.base.Host`."""
 
     name = "Forge"
-    capabilities = Capabilities(webui="Forge (main)", tested="2.0.1v1.10.1, commit dfdcbab6")
+    capabilities = Capabilities(
+        webui="Forge (main)",
+        tested="2.0.1v1.10.1, commit dfdcbab6",
+        limits={
+            Ability.INFOTEXT: (
+                "In Forge main the web API's own `infotext` field fails with any text, before any script is "
+                'asked, unless the request has `"styles": []` too; or send the settings as arguments.'
+            )
+        },
+    )
 
     make_patcher = ModelPatcher
 

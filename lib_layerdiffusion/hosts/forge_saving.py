@@ -2,7 +2,9 @@
 
 What endangers it: the "stealth infotext" writer, on by default, sets alpha to 255 in place before a PNG is
 saved, so the gallery's copy is opaque too; JPEG and WebP are written without alpha, and so is the answer of
-the web API when one of them is the image format. Pictures that are not ours are left alone.
+the web API when one of them is the image format; AVIF, HEIF and JPEG XL are written with about the colours
+and the alpha. So transparent pictures are written in the formats of LOSSLESS alone, and sent as PNG.
+Pictures that are not ours are left alone.
 """
 
 from __future__ import annotations
@@ -25,8 +27,14 @@ from lib_layerdiffusion.request.options import Options
 MARK = "layerdiffuse_alpha"
 LAYER = "layerdiffuse_layer"
 INFOTEXT = "layerdiffusion_enabled: True"
-WITH_ALPHA = frozenset({".png", ".avif", ".jxl", ".heif"})
 WEBP = ".webp"
+LOSSLESS: dict[str, dict[str, Any]] = {
+    # exact: keep the colour of what is fully transparent
+    WEBP: {"lossless": True, "exact": True},
+    ".jxl": {"lossless": True},
+    ".heif": {"quality": -1, "chroma": 444, "matrix_coefficients": 0},
+}
+"""What Pillow and its plug-ins are told so that every value is kept; PNG needs nothing, AVIF cannot."""
 LARGEST_WEBP = 16383
 """Pixels a side."""
 EXIF_IFD, USER_COMMENT = 0x8769, 0x9286
@@ -55,7 +63,7 @@ def install() -> None:
 
     wrap(images, "save_image", left_out.unsaved)
     wrap(images, "image_grid", left_out.empty_in_grids)
-    wrap(images, "save_image_with_geninfo", _write_ours_as_lossless_webp)
+    wrap(images, "save_image_with_geninfo", _write_ours_without_loss)
     # not every host has a stealth writer
     stealth = sys.modules.get("modules.stealth_infotext")
     if stealth is not None:
@@ -82,7 +90,8 @@ def before_image_saved(params: Any, options: Options) -> None:
 def _suffix(given: str, picture: Image.Image, options: Options) -> str:
     if options.saved_suffix == WEBP and max(picture.size) <= LARGEST_WEBP:
         return WEBP
-    return given if given.lower() in WITH_ALPHA else ".png"
+    # Forge has a lossy WebP only, which the option is for
+    return given if given.lower() in LOSSLESS and given.lower() != WEBP else ".png"
 
 
 def _free(path: Path) -> Path:
@@ -99,7 +108,7 @@ def _skip_ours(write: Callable[[Any], None]) -> Callable[[Any], None]:
     return add_stealth_pnginfo
 
 
-def _write_ours_as_lossless_webp(write: Callable[..., Any]) -> Callable[..., Any]:
+def _write_ours_without_loss(write: Callable[..., Any]) -> Callable[..., Any]:
     def save_image_with_geninfo(
         image: Any,
         geninfo: str | None,
@@ -108,12 +117,12 @@ def _write_ours_as_lossless_webp(write: Callable[..., Any]) -> Callable[..., Any
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        suffix = extension or Path(filename).suffix
-        if suffix.lower() != WEBP or not is_ours(image, geninfo):
+        suffix = (extension or Path(filename).suffix).lower()
+        if suffix not in LOSSLESS or not is_ours(image, geninfo):
             return write(image, geninfo, filename, extension, *args, **kwargs)
         exif = _exif(geninfo) if geninfo else b""
-        # exact: keep the colour of what is fully transparent
-        image.save(filename, format="WEBP", lossless=True, exact=True, exif=exif)
+        kind = Image.registered_extensions()[suffix]
+        image.save(filename, format=kind, exif=exif, **LOSSLESS[suffix])
 
     return save_image_with_geninfo
 
@@ -128,14 +137,30 @@ def _exif(comment: str) -> bytes:
 
 def _send_ours_as_png(encode: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def encode_pil_to_base64(image: Any) -> Any:
-        if not isinstance(image, Image.Image) or not is_ours(image):
+        if not isinstance(image, Image.Image):
             return encode(image)
-        metadata = PngImagePlugin.PngInfo()
-        for key, value in image.info.items():
-            if isinstance(key, str) and isinstance(value, str):
-                metadata.add_text(key, value)
-        buffer = io.BytesIO()
-        image.save(buffer, format="PNG", pnginfo=metadata)
-        return base64.b64encode(buffer.getvalue())
+        if is_ours(image):
+            return _png(image)
+        try:
+            return encode(image)
+        except Exception:
+            # hosts save formats that they cannot send
+            if not _is_of_our_job(image):
+                raise
+            return _png(image)
 
     return encode_pil_to_base64
+
+
+def _is_of_our_job(picture: Image.Image) -> bool:
+    return hasattr(picture, MARK) or INFOTEXT in str(picture.info.get("parameters", ""))
+
+
+def _png(picture: Image.Image) -> bytes:
+    metadata = PngImagePlugin.PngInfo()
+    for key, value in picture.info.items():
+        if isinstance(key, str) and isinstance(value, str):
+            metadata.add_text(key, value)
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", pnginfo=metadata)
+    return base64.b64encode(buffer.getvalue())

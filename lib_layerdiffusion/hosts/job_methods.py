@@ -63,6 +63,8 @@ def _method(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         kept = _kept(self)
         run = None if kept is None else kept.runs.pop(name, None)
+        if kept is not None and not kept.runs:
+            forget(self)
         if run is None:
             return function(self, *args, **kwargs)
         return run(functools.partial(function, self), *args, **kwargs)

@@ -32,7 +32,7 @@ OBJECTS = {
 }
 
 SHARED = (
-    *("webui", "webui_jobs", "forge_scripts", "webui_page", "webui_state"),
+    *("webui", "webui_jobs", "forge_scripts", "webui_page", "webui_state", "result_texts"),
     *("forge_saving", "forge_sampling", "own_weights", "job_methods", "left_out", "wrapping"),
 )
 FILES = {

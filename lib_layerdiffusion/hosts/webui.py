@@ -279,7 +279,7 @@ class WebuiHost(KeepsOwnWeights, WebUIJobs, WebUIPage, WebUIState):
     def resize_init_image(self, mode: int, image: Image.Image, width: int, height: int) -> Image.Image:
         return images.resize_image(mode, image, width, height, force_RGBA=True)
 
-    def keep_alpha(self, picture: Image.Image) -> None:
+    def keep(self, picture: Image.Image) -> None:
         forge_saving.mark(picture)
 
     def name_layer(self, picture: Image.Image, layer: str) -> None:

@@ -23,6 +23,11 @@ class Delivery:
         """Count a picture."""
         self._count += 1
 
+    @property
+    def delivered(self) -> int:
+        """How many pictures were delivered so far."""
+        return self._count - len(self._left_out)
+
     def leave_out(self, error: LayerDiffuseError, index: int, size: tuple[int, int]) -> LeftOut:
         """Count one that could not be made, number `index` of the job; return what stands in its place."""
         stand_in = self._left_out[self._count] = LeftOut(error, index, size)

@@ -9,7 +9,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,7 +25,6 @@ from lib_layerdiffusion.pictures.arithmetic import (
     FloatImage,
     Uint8Image,
     condition_rgb,
-    preview,
     to_uint8,
 )
 from lib_layerdiffusion.pictures.edits import carry_edit
@@ -277,8 +275,8 @@ class Generation:
 
     def decode(
         self, p: Job, name: str, latent: Tensor, decoded: Uint8Image, finished: Uint8Image
-    ) -> tuple[Uint8Image, Uint8Image]:
-        """Return (RGBA uint8 [H, W, 4], RGB preview uint8 [H, W, 3]) of a finished picture.
+    ) -> Uint8Image:
+        """Return a finished picture as RGBA uint8 [H, W, 4].
 
         latent [4, h, w] in sampler space, `decoded` what the VAE made of it, `finished` the same after other
         extensions worked on it, RGB uint8 [H, W, 3]. They have no part in the transparency, but for an alpha
@@ -298,11 +296,7 @@ class Generation:
         rgba = tiling.decode(run, latent, decoded) if self._tiles(p) else run(latent, decoded)
         if done < votes.passes and ends(done):
             self.say(f"The decode was interrupted: {name} has {done} of {votes.passes} passes.")
-        result = to_uint8(rgba)
-        edited = carry_edit(result, decoded, finished)
-        if edited is result:
-            return result, preview(rgba)
-        return edited, preview(edited / np.float32(255))
+        return carry_edit(to_uint8(rgba), decoded, finished)
 
 
 def remove_leftover(host: Host, p: Job) -> bool:

@@ -6,6 +6,7 @@ copied or reused `p` starts anew.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from lib_layerdiffusion.errors import GenerationFailed, LayerDiffuseError, for_user
-from lib_layerdiffusion.hosts import job_methods
+from lib_layerdiffusion.hosts import job_methods, result_texts
 from lib_layerdiffusion.hosts.base import Host, Job
 from lib_layerdiffusion.job.generation import Generation, remove_leftover
 from lib_layerdiffusion.job.init_pictures import InitPictures, has_init_pictures
@@ -28,7 +29,10 @@ from lib_layerdiffusion.pictures.reading import has_alpha
 from lib_layerdiffusion.request import infotext, scenes, xyz_axes
 from lib_layerdiffusion.request.settings import Settings, enabled_method, page_name
 
+logger = logging.getLogger("layerdiffuse")
+
 PREVIEW = "layerdiffuse_preview"
+"""Attribute of previews: the number of their picture among those that were delivered."""
 NOTES_KEY = f"{infotext.PREFIX}notes"
 
 
@@ -156,10 +160,18 @@ class Hooks:
         state = state_of(p)
         if state is None:
             return
-        state.decoded = [] if images is None else [_as_host_rounds(image) for image in images]
+        given = [] if images is None else list(images)
+        state.decoded, state.listed = [_as_host_rounds(image) for image in given], None
+        state.addresses = [image.data_ptr() for image in given]
         if state.generation.method.frames > 1:
             p.seeds = scenes.first_of_scene(p.seeds, state.generation.method.frames)
             p.subseeds = scenes.first_of_scene(p.subseeds, state.generation.method.frames)
+
+    def postprocess_batch_list(self, p: Job, pp: Any) -> None:
+        """Keep the hook's argument: its `images` become what all scripts make of them, in whatever order."""
+        state = state_of(p)
+        if state is not None:
+            state.listed = pp
 
     def postprocess_image(self, p: Job, pp: Any) -> None:
         """Keep the hook's argument: its `image` becomes what all scripts make of it, in whatever order."""
@@ -192,12 +204,14 @@ class Hooks:
 
     def _finished(self, p: Job, state: JobState, picture: Image.Image) -> Image.Image:
         method = state.generation.method
-        frame = p.batch_index % method.frames
+        position = state.batch_position()
+        frame = position % method.frames
         latents = state.latents.get(p.iteration)
-        latent = latents[p.batch_index] if latents is not None and p.batch_index < len(latents) else None
+        latent = latents[position] if latents is not None and position < len(latents) else None
         state.generation.check_sampled(latent)
         if method.decodes_alpha and frame == 0:
             picture = self._decode(p, state, latent, picture)
+        self.host.keep(picture)
         if method.frames > 1:
             self.host.name_layer(picture, method.outputs[frame].value)
             if not self.host.lists_in_infotext:
@@ -213,25 +227,34 @@ class Hooks:
                 "LayerDiffuse has no latent for this picture; another extension replaced the sampling. "
                 "Disable it and generate again."
             )
-        mask = state.overlay_mask()
+        mask, position = state.overlay_mask(), state.batch_position()
         # with a mask, the host has laid the original over it by now
         finished = picture if mask is None or state.finishing is None else state.finishing.image
         pixels = np.array(finished.convert("RGBA" if has_alpha(finished) else "RGB"))
-        decoded = state.decoded[p.batch_index] if p.batch_index < len(state.decoded) else pixels[..., :3]
-        rgba, over_board = state.generation.decode(p, state.picture_name(), latent, decoded, pixels)
-        result, shown = Image.fromarray(rgba), Image.fromarray(over_board)
+        decoded = state.decoded[position] if position < len(state.decoded) else pixels[..., :3]
+        rgba = state.generation.decode(p, state.picture_name(), latent, decoded, pixels)
+        result = Image.fromarray(rgba)
         if mask is not None and state.init_pictures is not None:
-            result = state.init_pictures.keep_outside(result, mask)
-            shown = Image.fromarray(preview(np.asarray(result, np.float32) / np.float32(255)))
-        if state.generation.options.preview and not self._makes_tiles():
-            setattr(shown, PREVIEW, True)
-            # a list of its own: copies of `p` share the list they were copied with
-            p.extra_result_images = [*p.extra_result_images, shown]
-        self.host.keep_alpha(result)
+            result = state.init_pictures.keep_outside(result, mask, position)
+        # scripts that join results keep the first job's at most
+        if state.generation.options.preview and not self.host.joins_results(p) and not self._makes_tiles():
+            self._show_preview(p, state, result)
         return result
 
+    def _show_preview(self, p: Job, state: JobState, picture: Image.Image) -> None:
+        try:
+            shown = Image.fromarray(preview(np.asarray(picture, np.float32) / np.float32(255)))
+        # the picture itself is there
+        except Exception:
+            logger.warning("The preview over a checkerboard could not be made.", exc_info=True)
+            return
+        setattr(shown, PREVIEW, state.delivery.delivered)
+        self.host.keep(shown)
+        # a list of its own: copies of `p` share the list they were copied with
+        p.extra_result_images = [*p.extra_result_images, shown]
+
     def finish(self, p: Job, processed: Any) -> None:
-        """Forget the job; give every extra picture an infotext, as the host's Save button needs one each."""
+        """Forget the job; give every preview the infotext of its picture."""
         state = state_of(p)
         if state is not None:
             self._end(p, state)
@@ -241,12 +264,15 @@ class Hooks:
                 # for the web API, whose answers hold no comments
                 extra = {**processed.extra_generation_params, NOTES_KEY: state.generation.said}
                 processed.extra_generation_params = extra
+            previews = [image for image in processed.extra_images if hasattr(image, PREVIEW)]
+            texts = [_text_of(processed, getattr(image, PREVIEW)) for image in previews]
             if getattr(p, "is_api", False) and not self.host.api_answers_extra_images:
-                previews = [image for image in processed.extra_images if hasattr(image, PREVIEW)]
                 processed.images = [*processed.images, *previews]
+                processed.infotexts = [*processed.infotexts, *texts]
                 processed.extra_images = [i for i in processed.extra_images if not hasattr(i, PREVIEW)]
-            missing = len(processed.images) + len(processed.extra_images) - len(processed.infotexts)
-            processed.infotexts = [*processed.infotexts, *[processed.info] * missing]
+            else:
+                for image, text in zip(previews, texts, strict=True):
+                    result_texts.give(processed, image, text)
 
     def _end(self, p: Job, state: JobState) -> None:
         state.generation.forget()
@@ -281,6 +307,12 @@ class Hooks:
             for key, value in p.extra_generation_params.items()
             if not key.startswith(infotext.PREFIX)
         }
+
+
+def _text_of(processed: Any, number: int) -> str:
+    """The infotext of a picture by its number among those of the job; grids stand before them."""
+    texts = processed.infotexts[processed.index_of_first_image :]
+    return str(texts[number] if number < len(texts) else processed.info)
 
 
 def _as_host_rounds(image: Tensor) -> Uint8Image:

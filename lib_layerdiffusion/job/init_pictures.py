@@ -108,12 +108,20 @@ class InitPictures:
 
     def _as_encoded(self, picture: Image.Image, height: int, width: int) -> Image.Image:
         """Return the RGBA picture with the geometry that the host gave the one it encodes."""
-        p, resize, region = self._p, self._host.resize_init_image, self._crop_region()
+        p, resize, region = self._p, self._resize, self._crop_region()
         if region is not None:
             picture = resize(2, picture.crop(region), p.width, p.height)
         elif p.resize_mode != LATENT_UPSCALE:
             picture = resize(p.resize_mode, picture, p.width, p.height)
         return picture if picture.size == (width, height) else resize(0, picture, width, height)
+
+    def _resize(self, mode: int, picture: Image.Image, width: int, height: int) -> Image.Image:
+        """As the host does, but for colours that cannot be seen: multiplied by alpha, they are black."""
+        resize, opaque = self._host.resize_init_image, picture.convert("RGB").convert("RGBA")
+        pixels = np.array(resize(mode, picture, width, height))
+        colours = np.asarray(resize(mode, opaque, width, height))
+        np.copyto(pixels[..., :3], colours[..., :3], where=pixels[..., 3:] == 0)
+        return Image.fromarray(pixels)
 
     def _crop_region(self) -> tuple[int, int, int, int] | None:
         """Return (left, top, right, bottom) where only the masked part of the picture is generated."""
@@ -123,13 +131,13 @@ class InitPictures:
         left, top, width, height = p.paste_to
         return left, top, left + width, top + height
 
-    def keep_outside(self, result: Image.Image, mask: Image.Image) -> Image.Image:
+    def keep_outside(self, result: Image.Image, mask: Image.Image, position: int) -> Image.Image:
         """Return the original where the mask is black, the RGBA result where it is white.
 
-        Called for the picture at `p.batch_index`. A result of the masked part alone is put into place first.
+        The result was sampled at `position` in its batch; the masked part alone is put into its place.
         """
-        p, resize = self._p, self._host.resize_init_image
-        original = self._pictures[self._number(p.batch_index)]
+        p, resize = self._p, self._resize
+        original = self._pictures[self._number(position)]
         region = self._crop_region()
         if region is not None:
             left, top, right, bottom = region

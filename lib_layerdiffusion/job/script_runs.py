@@ -17,7 +17,7 @@ from lib_layerdiffusion.errors import UnsupportedMethod
 from lib_layerdiffusion.methods import Method
 from lib_layerdiffusion.pictures import tiles
 from lib_layerdiffusion.pictures.arithmetic import pad_colour, to_uint8
-from lib_layerdiffusion.pictures.reading import to_rgba
+from lib_layerdiffusion.pictures.reading import has_alpha, to_rgba
 
 PASTES_INTO_RGB = ("outpainting mk2",)
 """Scripts that put their results together by themselves, in a picture without transparency."""
@@ -77,7 +77,8 @@ class ScriptRun:
 
         Raises UnsupportedMethod where the script has lost it, or will.
         """
-        lost = self._transparent is not None and not any(_has_alpha(picture) for picture in pictures)
+        kept = any(isinstance(one, Image.Image) and has_alpha(one) for one in pictures)
+        lost = self._transparent is not None and not kept
         if self.title.lower() in PASTES_INTO_RGB or (lost and not self._flattened):
             raise UnsupportedMethod(
                 f'"{self.title}" loses the transparency of pictures, so its result would be opaque. Switch '
@@ -92,7 +93,3 @@ class ScriptRun:
         alpha = self._transparent.getchannel("A")
         result.putalpha(alpha.resize(picture.size, Image.Resampling.LANCZOS))
         return result
-
-
-def _has_alpha(picture: Any) -> bool:
-    return getattr(picture, "mode", None) == "RGBA"

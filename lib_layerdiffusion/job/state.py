@@ -20,7 +20,9 @@ STATE = "_layerdiffuse"
 class JobState:
     """One run: its generation, the latents of each batch, the init pictures, what inpainting needs.
 
-    `page` is the name of the page that began it. `finishing` and `overlay` are the arguments of the hooks for
+    `page` is the name of the page that began it. `decoded` and `addresses` are those of the pictures in the
+    batch as the VAE decoded it, `listed` is the argument of the hook in which scripts may change their order.
+    `finishing` and `overlay` are the arguments of the hooks for
     the picture at hand; `problem` is why the batch at hand has no patched model.
     """
 
@@ -31,6 +33,8 @@ class JobState:
         self.latents: dict[int, Tensor] = {}
         self.init_pictures: InitPictures | None = None
         self.decoded: list[Uint8Image] = []
+        self.addresses: list[int] = []
+        self.listed: Any = None
         self.finishing: Any = None
         self.overlay: Any = None
         self.delivery = Delivery()
@@ -47,6 +51,16 @@ class JobState:
             if self.overlay is None or self.overlay.overlay_image is None
             else self.overlay.mask_for_overlay
         )
+
+    def batch_position(self) -> int:
+        """Return where the picture at hand was in its batch when sampled; scripts may have moved it since."""
+        position = int(self.p.batch_index)
+        images = [] if self.listed is None else self.listed.images
+        if position < len(images) and isinstance(images[position], Tensor):
+            address = images[position].data_ptr()
+            if address in self.addresses:
+                return self.addresses.index(address)
+        return position
 
     def picture_index(self) -> int:
         """Return the number of the picture at hand in its job, counted from 0."""

@@ -188,7 +188,7 @@ class MiniatureHost:
     def resize_init_image(self, mode: int, image: Image.Image, width: int, height: int) -> Image.Image:
         return resize_image(mode, image, width, height)
 
-    def keep_alpha(self, picture: Image.Image) -> None:
+    def keep(self, picture: Image.Image) -> None:
         """Nothing here destroys alpha."""
 
     def name_layer(self, picture: Image.Image, layer: str) -> None:

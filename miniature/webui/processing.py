@@ -243,7 +243,9 @@ class WebUI(ExchangesCheckpoints):
             p.run_hook("post_sample", SimpleNamespace(samples=latents))
             pixels = latents if decoded else self._decode(latents)
             p.run_hook("postprocess_batch", images=pixels, batch_number=iteration)
-            for p.batch_index, one in enumerate(pixels):
+            batch = SimpleNamespace(images=list(pixels))
+            p.run_hook("postprocess_batch_list", batch, batch_number=iteration)
+            for p.batch_index, one in enumerate(batch.images):
                 # like hosts, without a look at what is no number
                 with np.errstate(invalid="ignore"):
                     image = Image.fromarray((one.movedim(0, -1).numpy() * 255).astype(np.uint8))

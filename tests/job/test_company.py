@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -274,4 +275,4 @@ def test_the_preview_is_in_the_answer_of_every_api(
     result = webui.process_images(p)
     modes = [image.mode for image in result.images], [image.mode for image in result.extra_images]
     assert modes == ((["RGBA", "RGB"], []) if is_api else (["RGBA"], ["RGB"]))
-    assert len(result.infotexts) == 2
+    assert len(json.loads(result.js())["infotexts"]) == 2

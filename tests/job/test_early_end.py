@@ -140,3 +140,13 @@ def test_a_batch_that_ended_before_its_first_step_says_nothing_about_the_next(ru
     result = run(TRANSPARENT, PressBefore("skipped"), SecondTaker(), n_iter=2)
     assert modes(result) == ["RGBA"]
     assert "Picture 2 of 2 is left out: Another extension put its own model in the place" in result.comments
+
+
+def test_a_batch_whose_model_was_taken_away_says_nothing_about_the_next(run: Run) -> None:
+    class FirstTaker(StepTaker):
+        def takes(self, p: Any) -> bool:
+            return bool(p.iteration == 0)
+
+    result = run(TRANSPARENT, FirstTaker(), n_iter=2)
+    assert modes(result) == ["RGBA"]
+    assert result.comments.startswith("Picture 1 of 2 is left out: Another extension put its own model")

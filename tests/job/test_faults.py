@@ -129,7 +129,7 @@ PLACES = {
     "init picture": ((MiniatureHost, "posterior"), "encoding the init picture", ("from a picture",)),
     "condition picture": ((MiniatureHost, "posterior"), "patching the model", ("blending",)),
     "decode": ((ways, "decode_rgba"), "decoding the transparency", DECODING),
-    "preview": ((generation, "preview"), "decoding the transparency", DECODING),
+    "edit": ((generation, "carry_edit"), "decoding the transparency", DECODING),
 }
 
 

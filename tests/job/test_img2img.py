@@ -174,7 +174,23 @@ def test_outside_the_mask_is_the_picture_resized_as_the_host_does(generate: Gene
     (after,) = pixels(generate(arguments(), init_images=[original], image_mask=mask, resize_mode=mode))
     outside = np.asarray(resize_image(mode, mask, 64, 64)) == 0
     assert outside.any()
-    assert (after[outside] == np.asarray(resize_image(mode, original, 64, 64))[outside]).all()
+    expected = np.asarray(resize_image(mode, original, 64, 64))
+    seen = outside & (expected[..., 3] > 0)
+    assert (after[seen] == expected[seen]).all()
+    assert (after[outside][:, 3] == expected[outside][:, 3]).all()
+
+
+@pytest.mark.parametrize("only_masked", [False, True])
+def test_resizing_leaves_the_colours_of_what_is_clear(generate: Generate, only_masked: bool) -> None:
+    orange = picture(width=150, height=110)
+    orange[..., :3] = 255, 160, 20
+    mask = mask_for(150, 110)
+    settings = {"image_mask": mask, "inpaint_full_res": only_masked}
+    (after,) = pixels(generate(arguments(), init_images=[Image.fromarray(orange)], **settings))
+    outside = np.asarray(mask if only_masked else resize_image(0, mask, 64, 64)) == 0
+    clear = outside & (after[..., 3] == 0)
+    assert clear.sum() > 500
+    assert (after[clear][:, :3] == (255, 160, 20)).all()
 
 
 def test_only_masked_returns_the_picture_at_its_own_size(generate: Generate) -> None:

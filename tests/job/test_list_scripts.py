@@ -43,7 +43,7 @@ def run(webui: WebUI, script: Any, host: MiniatureHost, monkeypatch: pytest.Monk
 
     def run(chosen: ListScript, args: list[Any] | None, init: Any = None, **settings: Any) -> Processed:
         if init is not None:
-            settings["init_images"] = [Image.fromarray(init)]
+            settings["init_images"] = [Image.fromarray(init) if isinstance(init, np.ndarray) else init]
         p = request(webui, script, args, **{"width": SIZE, "height": SIZE, **settings})
         result: Processed = ScriptRunner([chosen], [script]).run(p, 1, *p.script_args)
         return result
@@ -190,6 +190,16 @@ def test_loopback_starts_from_the_transparent_picture(run: Run) -> None:
     result = run(chosen, arguments(TRANSPARENT), picture(width=SIZE, height=SIZE))
     assert result.images[0].mode == "RGBA"
     assert chosen.given[1].tobytes() == chosen.made[0].tobytes()
+
+
+@pytest.mark.parametrize("mode", ["LA", "P", "PA"])
+def test_transparent_pictures_of_other_modes_are_not_taken_for_lost(run: Run, mode: str) -> None:
+    rgba = Image.fromarray(picture(width=SIZE, height=SIZE))
+    init = rgba.convert(mode) if mode != "P" else rgba.convert("RGB").convert("P")
+    if mode == "P":
+        init.info["transparency"] = 0
+    result = run(list_scripts.Loopback(), arguments(TRANSPARENT), init)
+    assert result.images[0].mode == "RGBA"
 
 
 def test_prompt_matrix(run: Run) -> None:

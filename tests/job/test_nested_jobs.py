@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -148,3 +149,12 @@ def test_a_nested_job_while_the_init_picture_is_encoded_is_noticed(run: Callable
     with pytest.raises(GenerationFailed, match="while the init picture was encoded"):
         run(Nested("before_process_init_images"), **IMG2IMG)
     assert run(**IMG2IMG).images[0].mode == "RGBA"
+
+
+def test_a_deep_copy_leaves_alone_what_cannot_be_copied(run: Callable[..., Processed], host: Any) -> None:
+    """Hosts hold locks and loaded models, and a copied job has no use for another of them."""
+    host.lock = threading.Lock()
+    nested = Nested("post_sample", copied=deep)
+    assert run(nested).images[0].mode == "RGBA"
+    (result,) = nested.results
+    assert isinstance(result, Processed)

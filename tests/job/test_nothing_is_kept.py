@@ -24,6 +24,7 @@ PLACES = {
     "patch": (MiniatureHost, "patch_weights"),
     "sampling": (Patcher, "evaluate"),
     "preparing": (hooks.infotext, "write"),
+    "loading": (codec.Codec, "load_encoder"),
 }
 
 
