@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -36,8 +37,8 @@ class Axis:
 
     def apply(self, p: Job, value: Any, values: Sequence[Any]) -> None:
         """Host callback: set the value for one cell, whose `p` is a shallow copy."""
-        # a new dictionary: the copies share the attributes of what they were copied from
-        setattr(p, VALUES, {**getattr(p, VALUES, {}), self.name: value})
+        # with whose they are: a script's own job over a copy of the cell's `p` has no part in the plot
+        setattr(p, VALUES, (weakref.ref(p), {**_values(p), self.name: value}))
 
     def confirm(self, p: Job, values: Sequence[Any]) -> None:
         """Host callback before the first cell. Raises BadSetting."""
@@ -77,7 +78,7 @@ def arguments(p: Job) -> dict[str, Any]:
 
     An axis of ours switches the extension on, unless the axis for that says otherwise.
     """
-    values = dict(getattr(p, VALUES, {}))
+    values = _values(p)
     if values:
         values = {"enabled": True, **values}
         values.pop("decode_passes", None)
@@ -86,5 +87,10 @@ def arguments(p: Job) -> dict[str, Any]:
 
 def options(p: Job, read: Options) -> Options:
     """Return the options `read` from the host, as the axes change them for this job."""
-    passes = getattr(p, VALUES, {}).get("decode_passes")
+    passes = _values(p).get("decode_passes")
     return read if passes is None else replace(read, decode_passes=_passes(passes))
+
+
+def _values(p: Job) -> dict[str, Any]:
+    owner, values = getattr(p, VALUES, (None, {}))
+    return dict(values) if owner is not None and owner() is p else {}

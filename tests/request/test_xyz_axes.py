@@ -133,3 +133,14 @@ def test_axes_cover_every_argument_but_the_pictures() -> None:
     names = [name for name, _ in ARGUMENTS if not name.endswith("_image") and name != "output_origin"]
     assert {one.name for one in AXES} == {*names, "decode_passes"}
     assert len({one.label for one in AXES}) == len(AXES)
+
+
+def test_a_copy_of_a_cell_has_no_part_in_the_plot(webui: WebUI, script: Any) -> None:
+    cell = copy.copy(request(webui, script, [False]))
+    axis("weight").apply(cell, 0.5, [0.5])
+    axis("decode_passes").apply(cell, "2", ["2"])
+    assert xyz_axes.arguments(cell) == {"enabled": True, "weight": 0.5}
+    nested = copy.copy(cell)
+    assert xyz_axes.arguments(nested) == {}
+    assert "layerdiffusion" not in webui.process_images(nested).info
+    assert "layerdiffusion_weight: 0.5" in webui.process_images(cell).info
