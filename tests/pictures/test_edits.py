@@ -142,6 +142,16 @@ def test_what_was_painted_over_is_what_was_painted(name: str, face: str) -> None
     assert at_rim.size == 0 or at_rim.mean() < 8
 
 
+def test_a_flat_painting_in_a_flat_place_is_what_was_painted() -> None:
+    """Nothing but its border tells it from a brighter picture."""
+    own, before = flat(OWN, 64), flat(ON_GREY, 64)
+    after = before.copy()
+    after[20:40, 30:50] = 220, 160, 90
+    expected = own.copy()
+    expected[20:40, 30:50, :3] = 220, 160, 90
+    np.testing.assert_array_equal(carry_edit(own, before, after), expected)
+
+
 def test_there_is_no_threshold() -> None:
     """Ever stronger painting: the result follows in small steps."""
     rgba, before = real("feather")
