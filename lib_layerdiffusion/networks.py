@@ -65,7 +65,7 @@ class Networks:
         if (folder, source) != (self.store.folder, self.store.source):
             self.store = WeightStore(folder, source, self._host)
 
-    def get(self, file: WeightFile, build: Build[Net]) -> Resident:
+    def resident(self, file: WeightFile, build: Build[Net]) -> Resident:
         """Return the host's handle of the network, loading the file if needed. Raises WeightsError."""
         path = self.store.ensure(file)
         identity = tensors.identity(path)

@@ -43,7 +43,7 @@ def _tensors(path: Path) -> dict[str, Any]:
     """What the header of a .safetensors file says of each tensor; empty for everything else."""
     try:
         with path.open("rb") as file:
-            return header.read_json(file)[0]
+            return header.json_header(file)[0]
     except (OSError, ValueError):
         return {}
 

@@ -31,7 +31,7 @@ class Entry:
     end: int
 
 
-def read_json(file: BinaryIO) -> tuple[dict[str, Any], int]:
+def json_header(file: BinaryIO) -> tuple[dict[str, Any], int]:
     """Return what the header of a file says, and where it ends. Raises ValueError and OSError."""
     length_field = file.read(8)
     if len(length_field) < 8:
@@ -53,12 +53,12 @@ def read_json(file: BinaryIO) -> tuple[dict[str, Any], int]:
     return header, 8 + length
 
 
-def read(file: BinaryIO, size: int) -> dict[str, Entry]:
+def entries(file: BinaryIO, size: int) -> dict[str, Entry]:
     """Return the tensors of a file of `size` bytes, by name. Raises ValueError and OSError.
 
     Their bytes fill the file from the header's end to its own, without gaps, as safetensors demands.
     """
-    header, begin = read_json(file)
+    header, begin = json_header(file)
     header.pop("__metadata__", None)
     entries = {name: _entry(name, fields, begin) for name, fields in header.items()}
     end = begin

@@ -42,11 +42,11 @@ def unreadable(path: Path, error: Exception) -> WeightsError:
     )
 
 
-def read_header(path: Path) -> dict[str, Entry]:
+def tensor_entries(path: Path) -> dict[str, Entry]:
     """Return what the file's header says; its tensors are not read. Raises WeightsError."""
     try:
         with path.open("rb") as file:
-            return header.read(file, path.stat().st_size)
+            return header.entries(file, path.stat().st_size)
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
 
@@ -57,7 +57,7 @@ def check(file: WeightFile, path: Path) -> None:
     A patch is checked for its own grammar only; whether it fits depends on the checkpoint. Raises
     WeightsError where the file cannot be read.
     """
-    problem = _problem(file, read_header(path))
+    problem = _problem(file, tensor_entries(path))
     if problem:
         raise WrongWeights(
             f"{path.name} in {path.parent} is not the {file.holds.value} that it should be: "

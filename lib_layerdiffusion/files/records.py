@@ -118,7 +118,7 @@ def _number_problem(path: Path, watch: Watch) -> str:
     file = TensorFile(path)
     with progress(watch, f"checking the numbers of {path.name} once", file.size) as shown:
         for name, entry in file.entries.items():
-            if not _is_finite(file.read(name)):
+            if not _is_finite(file.tensor(name)):
                 return f'"{name}" holds values that are not numbers'
             shown.advance(entry.end - entry.start)
     return ""

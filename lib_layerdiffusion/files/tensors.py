@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_map_only
 
 from lib_layerdiffusion.errors import WeightsError, WrongWeights
 from lib_layerdiffusion.files.header import Entry
-from lib_layerdiffusion.files.layout import REPLACE, read_header, reason, unreadable
+from lib_layerdiffusion.files.layout import REPLACE, reason, tensor_entries, unreadable
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ class TensorFile:
         """Read the header. Raises WeightsError."""
         self.path = path
         self.identity = identity(path)
-        self.entries = read_header(path)
+        self.entries = tensor_entries(path)
         self._problem: WeightsError | None = None
 
     @property
@@ -49,7 +49,7 @@ class TensorFile:
         """Bytes of all tensors."""
         return sum(entry.end - entry.start for entry in self.entries.values())
 
-    def read(self, name: str) -> Tensor:
+    def tensor(self, name: str) -> Tensor:
         """Return a tensor, on the CPU, in memory of its own. Raises WeightsError.
 
         Eight-bit floats, which hosts cannot compute with, come as float16.
@@ -71,9 +71,9 @@ class TensorFile:
             raise self._changed()
         return content.view(DTYPES[entry.format]).view(entry.shape).to(_dtype(entry))
 
-    def read_all(self) -> dict[str, Tensor]:
+    def tensors(self) -> dict[str, Tensor]:
         """Return all tensors by name, as `read` does. Raises WeightsError."""
-        return {name: self.read(name) for name in self.entries}
+        return {name: self.tensor(name) for name in self.entries}
 
     def stored(self) -> dict[str, Tensor]:
         """Return a stand-in for each tensor that takes no memory: every operation on it reads it anew.
@@ -93,11 +93,11 @@ class TensorFile:
         """True from the moment that `check` raises."""
         return self._problem is not None
 
-    def read_or_zeros(self, name: str) -> Tensor:
+    def tensor_or_zeros(self, name: str) -> Tensor:
         """Return a tensor for one of the stand-ins. Every further one counts as zeros after a failure."""
         if self._problem is None:
             try:
-                return self.read(name)
+                return self.tensor(name)
             except WeightsError as error:
                 self._problem = error
         entry = self.entries[name]
@@ -142,7 +142,7 @@ class StoredTensor(Tensor):
         def content(stored: StoredTensor) -> Tensor:
             if shape_alone:
                 return torch.empty(stored.shape, dtype=stored.dtype)
-            return stored._file.read_or_zeros(stored._name)
+            return stored._file.tensor_or_zeros(stored._name)
 
         # a tensor made in inference mode could not stand in for one that may have been made outside of it
         with torch.inference_mode(False):
@@ -157,7 +157,7 @@ def _dtype(entry: Entry) -> torch.dtype:
 
 def state_dict(path: Path) -> dict[str, Tensor]:
     """Return the tensors of the file on the CPU, read into memory. Raises WeightsError."""
-    return TensorFile(path).read_all()
+    return TensorFile(path).tensors()
 
 
 def network(path: Path, build_network: Callable[[Mapping[str, Tensor]], T]) -> T:

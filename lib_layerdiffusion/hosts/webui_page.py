@@ -25,7 +25,7 @@ class WebUIPage:
     def options(self) -> Options:
         from modules import shared
 
-        return Options.read(shared.opts.data)
+        return Options.of(shared.opts.data)
 
     def add_settings(self) -> None:
         from modules import shared

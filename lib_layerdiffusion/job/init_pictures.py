@@ -16,7 +16,7 @@ from lib_layerdiffusion.hosts import job_methods
 from lib_layerdiffusion.hosts.base import EncodePixels, Host, Job
 from lib_layerdiffusion.job.generation import Generation
 from lib_layerdiffusion.pictures.arithmetic import blend
-from lib_layerdiffusion.pictures.reading import flatten, read_init_picture
+from lib_layerdiffusion.pictures.reading import flatten, given_init_picture
 from lib_layerdiffusion.transparency.latents import add_offset
 
 LATENT_UPSCALE = 3
@@ -52,7 +52,7 @@ class InitPictures:
         def init(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             given = p.init_images
             # not in a hook: a picture that cannot be read ends the job by itself
-            self._pictures = [read_init_picture(picture) for picture in given]
+            self._pictures = [given_init_picture(picture) for picture in given]
             p.init_images = [flatten(picture) for picture in self._pictures]
             try:
                 # the quick encoder is no VAE and takes no offset

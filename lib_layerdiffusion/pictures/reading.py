@@ -99,7 +99,7 @@ def flatten(picture: Image.Image, grey: int = 127) -> Image.Image:
     return background
 
 
-def read_picture(value: Any, name: str, enough: int = ENOUGH) -> Uint8Image | None:
+def given_picture(value: Any, name: str, enough: int = ENOUGH) -> Uint8Image | None:
     """Return the picture in `value` as RGBA uint8 [H, W, 4], or None where none was given.
 
     Accepts a numpy array (grey, RGB or RGBA; integers up to 255, uint16, or float in [0, 1]), a PIL picture,
@@ -123,12 +123,12 @@ def read_picture(value: Any, name: str, enough: int = ENOUGH) -> Uint8Image | No
     )
 
 
-def read_init_picture(value: Any) -> Image.Image:
-    """Return an init picture as RGBA, at its own size. Takes what `read_picture` takes. Raises BadPicture."""
+def given_init_picture(value: Any) -> Image.Image:
+    """Return an init picture as RGBA, at its own size. Takes the same. Raises BadPicture."""
     if isinstance(value, Image.Image):
         # turned upright by whoever opened it, and of a size that was let in
         return to_rgba(value)
-    read = read_picture(value, "init", enough=LARGEST)
+    read = given_picture(value, "init", enough=LARGEST)
     if read is None:
         raise BadPicture("One of the init pictures is missing; give a picture for each.")
     return Image.fromarray(read)

@@ -108,7 +108,7 @@ class Options:
     keep_networks: bool = True
 
     @classmethod
-    def read(cls, values: Mapping[str, Any]) -> Options:
+    def of(cls, values: Mapping[str, Any]) -> Options:
         """Read them from a host's settings, by key; what is missing has its default. Raises BadSetting."""
         read = {option.field: _checked(option, values.get(option.key)) for option in OPTIONS}
         read["saved_suffix"] = SUFFIXES[read.pop("saved_format")]

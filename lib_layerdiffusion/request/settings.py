@@ -10,7 +10,7 @@ from typing import Any
 from lib_layerdiffusion.errors import BadSetting, MissingPicture
 from lib_layerdiffusion.methods import DEFAULT_METHOD, METHODS, Layer, Method, find_method
 from lib_layerdiffusion.pictures.arithmetic import ResizeMode, Uint8Image
-from lib_layerdiffusion.pictures.reading import read_picture
+from lib_layerdiffusion.pictures.reading import given_picture
 from lib_layerdiffusion.request import spellings
 
 ARGUMENTS: tuple[tuple[str, Any], ...] = (
@@ -71,7 +71,7 @@ class Settings:
             return cls()
         _truth(values, "output_origin")
         pictures = {
-            layer: read_picture(values[f"{short}_image"], layer.value) for layer, short in SHORT.items()
+            layer: given_picture(values[f"{short}_image"], layer.value) for layer, short in SHORT.items()
         }
         return cls(
             enabled=True,

@@ -51,7 +51,7 @@ def _as_argument(name: str) -> Callable[[Any], object]:
 
 
 def _passes(value: Any) -> int | str:
-    return Options.read({f"{PREFIX}decode_passes": value}).decode_passes
+    return Options.of({f"{PREFIX}decode_passes": value}).decode_passes
 
 
 AXES: tuple[Axis, ...] = (

@@ -48,11 +48,11 @@ class Codec:
 
     def load_encoder(self) -> None:
         """Have the encoder ready. Raises WeightsError."""
-        self._networks.get(self._family.encoder, TransparencyEncoder.from_state_dict)
+        self._networks.resident(self._family.encoder, TransparencyEncoder.from_state_dict)
 
     def load_decoder(self) -> None:
         """Have the decoder ready. Raises WeightsError."""
-        self._networks.get(self._family.decoder, TransparencyDecoder.from_state_dict)
+        self._networks.resident(self._family.decoder, TransparencyDecoder.from_state_dict)
 
     @torch.inference_mode()
     def encode(self, rgba: Uint8Image) -> Tensor:
@@ -62,7 +62,7 @@ class Codec:
 
         def on_device() -> Tensor:
             # the widest pair of activations: 32 channels in, 32 out, at full size
-            with self._networks.get(file, build)(height * width * 64) as encoder:
+            with self._networks.resident(file, build)(height * width * 64) as encoder:
                 return encode_offset(encoder, rgba)
 
         ways = [
@@ -97,7 +97,7 @@ class Codec:
         def follow(way: Way) -> FloatImage:
             if way.own_copy:
                 return way.decode(self._networks.on_cpu(file, build), latent.cpu(), picture)
-            with self._networks.get(file, build)(way.values) as decoder:
+            with self._networks.resident(file, build)(way.values) as decoder:
                 return way.decode(decoder, latent, picture)
 
         def compute() -> FloatImage:

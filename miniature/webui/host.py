@@ -234,7 +234,7 @@ class MiniatureHost:
 
     # --- page
     def options(self) -> Options:
-        return Options.read(self.settings)
+        return Options.of(self.settings)
 
     def add_settings(self) -> None:
         """There is no settings page."""

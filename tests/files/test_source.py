@@ -101,7 +101,7 @@ def test_the_command_shows_neither(hub: Hub, tmp_path: Path, capsys: pytest.Capt
 @pytest.mark.parametrize("source", [f"ftp://{LOGIN}@mirror", f"{LOGIN}@mirror", ["https://me:s3cr3t@mirror"]])
 def test_a_setting_that_is_refused_shows_neither(source: object) -> None:
     with pytest.raises(BadSetting) as caught:
-        Options.read({"layerdiffuse_download_source": source})
+        Options.of({"layerdiffuse_download_source": source})
     assert "s3cr3t" not in str(caught.value)
     assert "mirror" in str(caught.value)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lib_layerdiffusion.errors import WeightsError, WrongWeights
 from lib_layerdiffusion.files import tensors
-from lib_layerdiffusion.files.layout import read_header
+from lib_layerdiffusion.files.layout import tensor_entries
 from lib_layerdiffusion.files.tensors import StoredTensor, TensorFile
 from lib_layerdiffusion.models.encoder_and_decoder import TransparencyEncoder
 
@@ -129,7 +129,7 @@ def test_a_file_cut_off_in_place_is_an_error(path: Path, size: int) -> None:
     file = TensorFile(path)
     os.truncate(path, size if size >= 0 else path.stat().st_size + size)
     with pytest.raises(WeightsError, match="was changed while it was in use"):
-        file.read("half")
+        file.tensor("half")
 
 
 def test_a_file_that_is_cut_off_behind_a_stale_size_is_an_error(
@@ -141,7 +141,7 @@ def test_a_file_that_is_cut_off_behind_a_stale_size_is_an_error(
     os.truncate(path, 200)
     monkeypatch.setattr(os, "fstat", lambda descriptor: stat)
     with pytest.raises(WeightsError, match="was changed while it was in use"):
-        file.read("convolution")
+        file.tensor("convolution")
 
 
 def test_a_file_that_is_written_while_it_is_read_is_an_error(
@@ -158,7 +158,7 @@ def test_a_file_that_is_written_while_it_is_read_is_an_error(
 
     monkeypatch.setattr(os, "fstat", writing)
     with pytest.raises(WeightsError, match="was changed while it was in use"):
-        file.read("half")
+        file.tensor("half")
 
 
 def test_the_process_lives_on_when_a_file_is_cut_off_under_it(path: Path) -> None:
@@ -213,7 +213,7 @@ def test_a_header_that_means_nothing_is_refused(tmp_path: Path, content: bytes, 
     file = tmp_path / "x.safetensors"
     file.write_bytes(content)
     with pytest.raises(WrongWeights, match=f"x.safetensors in .* cannot be read .*{reason}"):
-        read_header(file)
+        tensor_entries(file)
 
 
 def test_too_little_memory_is_not_called_another_network(path: Path) -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 from benchmarks.report import peak_memory
 from lib_layerdiffusion.errors import BadPicture
 from lib_layerdiffusion.pictures import reading
-from lib_layerdiffusion.pictures.reading import FORMATS, LARGEST, read_init_picture, read_picture
+from lib_layerdiffusion.pictures.reading import FORMATS, LARGEST, given_init_picture, given_picture
 from tests.helpers.jobs import picture
 
 
@@ -28,7 +28,7 @@ def text_of(image: Image.Image, kind: str = "PNG", **options: object) -> str:
 
 
 def read(value: object) -> np.ndarray:
-    result = read_picture(value, "foreground")
+    result = given_picture(value, "foreground")
     assert result is not None
     return result
 
@@ -50,9 +50,9 @@ def test_no_program_is_started_for_a_picture(ghostscript: Path) -> None:
     opened = Image.open(io.BytesIO(base64.b64decode(eps)))
     for value in (eps, f"data:image/png;base64,{eps}", opened):
         with pytest.raises(BadPicture, match="foreground picture is not a picture file"):
-            read_picture(value, "foreground")
+            given_picture(value, "foreground")
         with pytest.raises(BadPicture, match="init picture is not a picture file"):
-            read_init_picture(value)
+            given_init_picture(value)
     assert not ghostscript.exists()
     # what Pillow does by itself
     with pytest.raises(OSError, match=r".*"):
@@ -65,7 +65,7 @@ def test_other_formats_are_one_sentence(kind: str) -> None:
     assert kind not in FORMATS
     text = text_of(Image.fromarray(picture()[..., :3]), kind)
     with pytest.raises(BadPicture, match=r"give a PNG, JPEG, WebP, GIF, BMP or TIFF file\.$"):
-        read_picture(text, "foreground")
+        given_picture(text, "foreground")
 
 
 def test_a_photo_of_several_frames_is_read() -> None:
@@ -116,7 +116,7 @@ def test_a_small_file_of_many_pixels_takes_little_memory() -> None:
 def test_a_large_picture_is_reduced_to_what_is_needed(
     mode: str, orientation: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(read_picture, "__defaults__", (2000,))
+    monkeypatch.setattr(given_picture, "__defaults__", (2000,))
     monkeypatch.setattr(reading, "_STRIP", 7)
     image = Image.fromarray(picture(width=60, height=46)).convert("RGB")
     if mode != "RGB":
@@ -146,10 +146,10 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(side: int) -> None:
     end = struct.pack(">I", zlib.crc32(b"IHDR" + header)) + bytes(4) + b"IDAT"
     content = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(header)) + b"IHDR" + header + end
     with pytest.raises(BadPicture, match=r"too large \(.*\); make it smaller than 64 megapixels\."):
-        read_picture(base64.b64encode(content).decode(), "foreground")
+        given_picture(base64.b64encode(content).decode(), "foreground")
 
 
 def test_an_init_picture_keeps_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(read_picture, "__defaults__", (100,))
+    monkeypatch.setattr(given_picture, "__defaults__", (100,))
     for value in (Image.fromarray(picture()), picture(), text_of(Image.fromarray(picture()))):
-        np.testing.assert_array_equal(np.asarray(read_init_picture(value)), picture())
+        np.testing.assert_array_equal(np.asarray(given_init_picture(value)), picture())

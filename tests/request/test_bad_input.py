@@ -18,7 +18,7 @@ from PIL import Image
 
 from lib_layerdiffusion.errors import BadPicture, LayerDiffuseError
 from lib_layerdiffusion.methods import METHODS
-from lib_layerdiffusion.pictures.reading import read_picture
+from lib_layerdiffusion.pictures.reading import given_picture
 from lib_layerdiffusion.request.settings import ARGUMENTS, Settings
 from miniature.webui.processing import Processed
 from tests.helpers.jobs import CONDITIONED, arguments, picture
@@ -65,7 +65,7 @@ def is_sentence(error: LayerDiffuseError) -> bool:
 def check_picture(value: Any) -> np.ndarray | None:
     """Read it; what comes is RGBA, what does not is refused with a sentence."""
     try:
-        result = read_picture(value, "foreground")
+        result = given_picture(value, "foreground")
     except BadPicture as error:
         result, refused = None, error
     if result is None:

@@ -24,7 +24,7 @@ Generate = Callable[..., Processed]
 
 
 def test_nothing_set_is_the_released_behaviour() -> None:
-    assert Options.read({}) == Options.read({option.key: option.default for option in OPTIONS}) == Options()
+    assert Options.of({}) == Options.of({option.key: option.default for option in OPTIONS}) == Options()
     assert all(option.key.startswith("layerdiffuse_") for option in OPTIONS)
     assert len({option.label for option in OPTIONS}) == len(OPTIONS)
 
@@ -47,7 +47,7 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         "layerdiffuse_keep_networks": False,
     }
     assert values.keys() == {option.key for option in OPTIONS}
-    assert Options.read(values) == Options(
+    assert Options.of(values) == Options(
         preview=False,
         saved_suffix=".webp",
         saved_folder=Path("transparent"),
@@ -161,7 +161,7 @@ def test_folders_do_not_lead_out(host: MiniatureHost, generate: Generate, key: s
 
 @pytest.mark.parametrize("passes", ["8", "2", 4, 1, "adaptive"])
 def test_passes_are_numbers_however_they_are_handed_over(passes: Any) -> None:
-    read = Options.read({"layerdiffuse_decode_passes": passes}).decode_passes
+    read = Options.of({"layerdiffuse_decode_passes": passes}).decode_passes
     assert type(read) is (str if passes == "adaptive" else int)
     assert str(read) == str(passes)
 
@@ -169,7 +169,7 @@ def test_passes_are_numbers_however_they_are_handed_over(passes: Any) -> None:
 def test_the_home_folder_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
-    assert Options.read({"layerdiffuse_saved_folder": "~/pictures"}).saved_folder == tmp_path / "pictures"
+    assert Options.of({"layerdiffuse_saved_folder": "~/pictures"}).saved_folder == tmp_path / "pictures"
 
 
 def test_no_request_may_name_places_of_the_server() -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from lib_layerdiffusion.errors import BadPicture, BadSetting, MissingPicture
 from lib_layerdiffusion.methods import DEFAULT_METHOD, FAMILIES, METHODS, Injection, Layer, find_method
 from lib_layerdiffusion.pictures.arithmetic import ResizeMode
-from lib_layerdiffusion.pictures.reading import read_picture
+from lib_layerdiffusion.pictures.reading import given_picture
 from lib_layerdiffusion.request.settings import ARGUMENTS, Settings
 from tests.helpers.jobs import arguments, picture
 
@@ -176,14 +176,14 @@ def test_missing_pictures_are_named() -> None:
     ids=["array", "pil", "base64", "data url", "editor", "sketch"],
 )
 def test_every_way_to_hand_over_a_picture_gives_the_same_pixels(value: Any) -> None:
-    read = read_picture(value, "foreground")
+    read = given_picture(value, "foreground")
     assert read is not None
     np.testing.assert_array_equal(read, picture())
 
 
 @pytest.mark.parametrize("value", [None, "", "  ", {}, {"background": None}])
 def test_no_picture(value: Any) -> None:
-    assert read_picture(value, "foreground") is None
+    assert given_picture(value, "foreground") is None
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F"])
@@ -193,7 +193,7 @@ def test_every_kind_of_picture_becomes_rgba(mode: str) -> None:
         image = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257).convert(mode)
     else:
         image = grey.convert(mode)
-    read = read_picture(image, "foreground")
+    read = given_picture(image, "foreground")
     assert read is not None
     assert read.dtype == np.uint8
     assert read.shape == (16, 16, 4)
@@ -205,13 +205,13 @@ def test_every_kind_of_picture_becomes_rgba(mode: str) -> None:
 def test_palette_transparency_is_kept() -> None:
     palette = Image.fromarray(picture()[..., :3]).convert("P")
     palette.info["transparency"] = 0
-    read = read_picture(palette, "foreground")
+    read = given_picture(palette, "foreground")
     assert read is not None
     np.testing.assert_array_equal(read[..., 3] == 0, np.asarray(palette) == 0)
 
 
 def test_float_arrays_are_in_0_to_1() -> None:
-    read = read_picture(picture().astype(np.float32) / 255, "foreground")
+    read = given_picture(picture().astype(np.float32) / 255, "foreground")
     assert read is not None
     np.testing.assert_array_equal(read, picture())
 
