@@ -177,17 +177,21 @@ def test_a_script_that_samples_by_itself_gets_the_patched_model(bench: Bench) ->
     assert np.array_equal(bench.run(args, OwnSampling(), None), bench.run(args))
 
 
-def test_a_refiner_that_cannot_be_patched_ends_the_job(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("which", [1, 2])
+def test_a_checkpoint_that_cannot_be_patched_ends_the_job(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, which: int
+) -> None:
+    """Nobody tries again at the next step."""
     patch = MiniatureHost.patch_weights
     calls: list[Any] = []
 
-    def fail_at_the_second(self: MiniatureHost, *args: Any) -> int:
+    def fail(self: MiniatureHost, *args: Any) -> int:
         calls.append(args)
-        if len(calls) == 2:
+        if len(calls) == which:
             raise torch.cuda.OutOfMemoryError("no memory")
         return patch(self, *args)
 
-    monkeypatch.setattr(MiniatureHost, "patch_weights", fail_at_the_second)
+    monkeypatch.setattr(MiniatureHost, "patch_weights", fail)
     with pytest.raises(GenerationFailed, match="failed while patching the model"):
         bench.run(arguments(DECODING[0]), refiner=bench.twin(), **HALF)
-    assert len(calls) == 2
+    assert len(calls) == which
