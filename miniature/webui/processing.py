@@ -191,7 +191,8 @@ class Processing:
 class WebUI(ExchangesCheckpoints):
     """The loaded model, `process_images`, and the settings that say what becomes of its pictures.
 
-    `outputs`: the folder that pictures and grids are saved in, None where nothing is saved.
+    `outputs`: the folder that pictures and grids are saved in, None where nothing is saved. `samples_format`:
+    what pictures are saved as, and sent as by the web API.
     """
 
     def __init__(self, base: BaseModel) -> None:
@@ -200,6 +201,7 @@ class WebUI(ExchangesCheckpoints):
         self.original = Patcher(SharedNetwork(base.unet))
         self.patcher = self.original
         self.outputs: Path | None = None
+        self.samples_format = "png"
         self.pnginfo = True
         self.grid = False
 
@@ -251,7 +253,8 @@ class WebUI(ExchangesCheckpoints):
                     image = Image.fromarray((one.movedim(0, -1).numpy() * 255).astype(np.uint8))
                 image = self._finish(p, image)
                 if self.outputs is not None and not p.do_not_save_samples:
-                    images.save_image(image, self.outputs, info=self._infotext(p))
+                    info, suffix = self._infotext(p), self.samples_format
+                    images.save_image(image, self.outputs, "", suffix, info, p.scripts)
                 infotexts.append(self._infotext(p))
                 if self.pnginfo:
                     image.info["parameters"] = infotexts[-1]
@@ -273,7 +276,7 @@ class WebUI(ExchangesCheckpoints):
             grid.info["parameters"] = infotexts[0]
         finished.insert(0, grid)
         if self.outputs is not None:
-            images.save_image(grid, self.outputs, "grid-", info=infotexts[0])
+            images.save_image(grid, self.outputs, "grid-", info=infotexts[0], scripts=p.scripts)
         return 1
 
     def _tile(self, tiling: bool) -> None:
