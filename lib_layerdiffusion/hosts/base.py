@@ -239,6 +239,13 @@ class Host(Watch, Protocol):
         """Resize an RGBA init image as the host does: 0 stretch, 1 crop, 2 fill. Keeps alpha."""
         ...
 
+    def colour_corrected(self, p: Job, picture: Image.Image) -> Image.Image:
+        """Return the picture at hand with the host's own colour correction, if one is set for it.
+
+        Hosts make it after all scripts' `postprocess_image`, and lay an inpainted original over the result.
+        """
+        ...
+
     def keep(self, picture: Image.Image) -> None:
         """Remember that this picture is ours: no format that is set keeps it from being sent, and its
         transparency survives saving, showing and sending."""

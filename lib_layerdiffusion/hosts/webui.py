@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from modules import images, paths, prompt_parser, shared
+from modules import images, paths, processing, prompt_parser, shared
 from PIL import Image
 from torch import Tensor, nn
 
@@ -278,6 +278,12 @@ class WebuiHost(KeepsOwnWeights, WebUIJobs, WebUIPage, WebUIState):
     # --- pictures
     def resize_init_image(self, mode: int, image: Image.Image, width: int, height: int) -> Image.Image:
         return images.resize_image(mode, image, width, height, force_RGBA=True)
+
+    def colour_corrected(self, p: Job, picture: Image.Image) -> Image.Image:
+        targets = p.color_corrections or []
+        if p.batch_index >= len(targets):
+            return picture
+        return processing.apply_color_correction(targets[p.batch_index], picture)
 
     def keep(self, picture: Image.Image) -> None:
         forge_saving.mark(picture)

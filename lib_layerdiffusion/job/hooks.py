@@ -229,8 +229,12 @@ class Hooks:
             )
         mask, position = state.overlay_mask(), state.batch_position()
         # with a mask, the host has laid the original over it by now
-        finished = picture if mask is None or state.finishing is None else state.finishing.image
+        covered = mask is not None and state.finishing is not None
+        finished = state.finishing.image if covered else picture
         pixels = np.array(finished.convert("RGBA" if has_alpha(finished) else "RGB"))
+        if covered:
+            # which hosts do between the two; theirs has no alpha
+            pixels[..., :3] = np.asarray(self.host.colour_corrected(p, finished).convert("RGB"))
         decoded = state.decoded[position] if position < len(state.decoded) else pixels[..., :3]
         rgba = state.generation.decode(p, state.picture_name(), latent, decoded, pixels)
         result = Image.fromarray(rgba)

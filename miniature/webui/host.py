@@ -188,6 +188,9 @@ class MiniatureHost:
     def resize_init_image(self, mode: int, image: Image.Image, width: int, height: int) -> Image.Image:
         return resize_image(mode, image, width, height)
 
+    def colour_corrected(self, p: Processing, picture: Image.Image) -> Image.Image:
+        return images.color_corrected(picture, p.color_corrections, p.batch_index)
+
     def keep(self, picture: Image.Image) -> None:
         forge_saving.mark(picture)
 

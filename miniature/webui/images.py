@@ -9,7 +9,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
+
+Levels = NDArray[np.float64]
 
 
 def resize_image(mode: int, image: Image.Image, width: int, height: int) -> Image.Image:
@@ -32,6 +35,37 @@ def resize_image(mode: int, image: Image.Image, width: int, height: int) -> Imag
     pixels = np.asarray(scaled)
     padding = [(top, height - top - scaled.height), (left, width - left - scaled.width)]
     return Image.fromarray(np.pad(pixels, [*padding, (0, 0)][: pixels.ndim], mode="edge"))
+
+
+def setup_color_correction(image: Image.Image) -> Levels:
+    """Return what later pictures are to have: the mean level of each channel [3]."""
+    return np.asarray(image.convert("RGB"), np.float64).mean((0, 1))
+
+
+def color_corrected(image: Image.Image, corrections: Sequence[Levels] | None, number: int) -> Image.Image:
+    """Return picture `number` of a batch in RGB, its channels shifted to the mean levels that are set for it.
+
+    Hosts match whole histograms.
+    """
+    if corrections is None or number >= len(corrections):
+        return image
+    pixels = np.asarray(image.convert("RGB"), np.float64)
+    shifted = pixels + (corrections[number] - pixels.mean((0, 1)))
+    return Image.fromarray(shifted.round().clip(0, 255).astype(np.uint8))
+
+
+def apply_overlay(
+    image: Image.Image, paste_loc: tuple[int, int, int, int] | None, overlay: Image.Image | None
+) -> Image.Image:
+    """Put an inpainted picture in its place (x, y, w, h), and lay the rest of the original over it."""
+    if overlay is None:
+        return image
+    if paste_loc is not None:
+        left, top, width, height = paste_loc
+        canvas = Image.new("RGB", overlay.size)
+        canvas.paste(resize_image(1, image, width, height), (left, top))
+        image = canvas
+    return Image.alpha_composite(image.convert("RGBA"), overlay).convert("RGB")
 
 
 def image_grid(imgs: Sequence[Image.Image], batch_size: int = 1, rows: int | None = None) -> Image.Image:

@@ -73,6 +73,7 @@ class Processing:
     paste_to: tuple[int, int, int, int] | None = None
     mask_for_overlay: Image.Image | None = None
     overlay_images: list[Image.Image] | None = None
+    color_corrections: list[images.Levels] | None = None
     init_latent: Tensor | None = None
     latent_mask: Tensor | None = None
     sampler: Any = None
@@ -166,6 +167,7 @@ class Processing:
             self.latent_mask = torch.from_numpy(small.round())
         self.run_hook("before_process_init_images")
         self.overlay_images = []
+        corrections: list[images.Levels] = []
         encoded = []
         for given in self.init_images:
             image = given.convert("RGB")
@@ -177,9 +179,13 @@ class Processing:
                 self.overlay_images.append(overlay)
             if region is not None:
                 image = resize_image(2, image.crop(region), self.width, self.height)
+            corrections.append(images.setup_color_correction(image))
             encoded.append(np.asarray(image, np.float32) / 255)
         if len(encoded) == 1:
             encoded, self.overlay_images = encoded * self.batch_size, self.overlay_images * self.batch_size
+            corrections *= self.batch_size
+        if self.webui.color_correction and self.color_corrections is None:
+            self.color_corrections = corrections
         self.batch_size = len(encoded)
         latents = [self.webui.encode(torch.from_numpy(image)[None]) for image in encoded]
         self.init_latent = self.webui.base.vae.process_in(torch.cat(latents))
@@ -204,6 +210,7 @@ class WebUI(ExchangesCheckpoints):
         self.samples_format = "png"
         self.pnginfo = True
         self.grid = False
+        self.color_correction = False
 
     def answer(self, p: Processing) -> Processed:
         """Do what page and web API do with a request: run it, and look at what came of it."""
@@ -259,6 +266,7 @@ class WebUI(ExchangesCheckpoints):
                 if self.pnginfo:
                     image.info["parameters"] = infotexts[-1]
                 finished.append(image)
+        p.color_corrections = None
         if not infotexts:
             infotexts.append("")
         grids = self._add_grid(p, finished, infotexts)
@@ -294,14 +302,9 @@ class WebUI(ExchangesCheckpoints):
             index=p.batch_index, mask_for_overlay=p.mask_for_overlay, overlay_image=overlay
         )
         p.run_hook("postprocess_maskoverlay", masks)
-        overlay, finished = masks.overlay_image, pp.image
-        if overlay is not None:
-            if p.paste_to is not None and p.inpaint_full_res:
-                left, top, width, height = p.paste_to
-                canvas = Image.new("RGB", overlay.size)
-                canvas.paste(resize_image(1, finished, width, height), (left, top))
-                finished = canvas
-            finished = Image.alpha_composite(finished.convert("RGBA"), overlay).convert("RGB")
+        corrected = images.color_corrected(pp.image, p.color_corrections, p.batch_index)
+        place = p.paste_to if p.inpaint_full_res else None
+        finished = images.apply_overlay(corrected, place, masks.overlay_image)
         # hosts make another one here
         composite = SimpleNamespace(image=finished, index=pp.index)
         p.run_hook("postprocess_image_after_composite", composite)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from unittest.mock import create_autospec
 
 import numpy as np
 import pytest
@@ -53,6 +54,19 @@ def test_resizing_keeps_alpha(stubbed: Stubbed) -> None:
     given = Image.fromarray(picture())
     found = stubbed.adapter.resize_init_image(0, given, 60, 50)
     assert np.array_equal(np.asarray(found), np.asarray(given.resize((60, 50), Image.Resampling.NEAREST)))
+
+
+def test_colours_are_corrected_as_the_host_does(stubbed: Stubbed) -> None:
+    processing = stubbed.modules["modules.processing"]
+    processing.apply_color_correction = create_autospec(processing.apply_color_correction)
+    p, given = stubbed.job(), Image.fromarray(picture())
+    p.batch_index, p.color_corrections = 1, ["first", "second"]
+    found = stubbed.adapter.colour_corrected(p, given)
+    assert found is processing.apply_color_correction.return_value
+    processing.apply_color_correction.assert_called_once_with("second", given)
+    for none_for_this_one in (None, [], ["first"]):
+        p.color_corrections = none_for_this_one
+        assert stubbed.adapter.colour_corrected(p, given) is given
 
 
 def test_upload_keeps_alpha(stubbed: Stubbed, monkeypatch: pytest.MonkeyPatch) -> None:
