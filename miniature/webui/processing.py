@@ -197,8 +197,7 @@ class Processing:
 class WebUI(ExchangesCheckpoints):
     """The loaded model, `process_images`, and the settings that say what becomes of its pictures.
 
-    `outputs`: the folder that pictures and grids are saved in, None where nothing is saved. `samples_format`:
-    what pictures are saved as, and sent as by the web API.
+    `outputs`: the folder for pictures and grids, None where nothing is saved. `samples_format`: of pictures.
     """
 
     def __init__(self, base: BaseModel) -> None:
@@ -259,10 +258,9 @@ class WebUI(ExchangesCheckpoints):
                 with np.errstate(invalid="ignore"):
                     image = Image.fromarray((one.movedim(0, -1).numpy() * 255).astype(np.uint8))
                 image = self._finish(p, image)
-                if self.outputs is not None and not p.do_not_save_samples:
-                    info, suffix = self._infotext(p), self.samples_format
-                    images.save_image(image, self.outputs, "", suffix, info, p.scripts)
                 infotexts.append(self._infotext(p))
+                if self.outputs is not None and not p.do_not_save_samples:
+                    images.save_image(image, self.outputs, "", self.samples_format, infotexts[-1], p.scripts)
                 if self.pnginfo:
                     image.info["parameters"] = infotexts[-1]
                 finished.append(image)
