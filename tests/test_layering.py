@@ -47,7 +47,8 @@ PACKAGES = {
     "einops": "models",
     "numpy": "pictures transparency job page.latest request.settings",
     "cv2": "pictures transparency.voting",
-    "PIL": "pictures page.latest job.hooks job.init_pictures job.script_runs job.state hosts",
+    "PIL": "pictures page.latest job.hooks job.init_pictures job.quick_upscale job.script_runs job.state "
+    "hosts",
     # it maps what it reads, and what is mapped ends the process when the file is cut off
     "safetensors": "",
     "huggingface_hub": "files.download files.hub",

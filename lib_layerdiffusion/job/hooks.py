@@ -19,6 +19,12 @@ from lib_layerdiffusion.hosts import job_methods, result_texts
 from lib_layerdiffusion.hosts.base import Host, Job
 from lib_layerdiffusion.job.generation import Generation, remove_leftover
 from lib_layerdiffusion.job.init_pictures import InitPictures, has_init_pictures
+from lib_layerdiffusion.job.quick_upscale import (
+    PREVIEW_MARK,
+    FirstPassPicture,
+    check_upscale,
+    first_pass_picture,
+)
 from lib_layerdiffusion.job.scene_batches import LAYER_KEY, arrange_before_init
 from lib_layerdiffusion.job.script_runs import ScriptRun
 from lib_layerdiffusion.job.state import STATE, JobState, state_of
@@ -70,7 +76,10 @@ class Hooks:
             options = xyz_axes.options(p, self.host.options())
             generation = Generation(self.host, self.networks, settings, options)
             encodes = settings.method.decodes_alpha and has_init_pictures(p)
-            generation.prepare(p, encodes)
+            first = first_pass_picture(p)
+            if first is not None:
+                check_upscale(first, settings.method)
+            generation.prepare(p, encodes or first is not None)
             state = JobState(p, generation, page)
             setattr(p, STATE, state)
             job_methods.around_next(p, "close", lambda close: self._end_and(p, close))
@@ -80,6 +89,8 @@ class Hooks:
                 if run is not None:
                     p.init_images = run.init_pictures(p.init_images)
                 state.init_pictures = InitPictures(self.host, generation, p)
+            if first is not None:
+                FirstPassPicture(self.host, generation, p, first)
             if settings.method.frames > 1:
                 arrange_before_init(
                     self.host, p, settings, lambda error: self._problem(page, error, "arranging the scenes")
@@ -253,6 +264,8 @@ class Hooks:
             logger.warning("The preview over a checkerboard could not be made.", exc_info=True)
             return
         setattr(shown, PREVIEW, state.delivery.delivered)
+        # what is told of it by text alone comes back with it from the page
+        shown.info[PREVIEW_MARK] = "True"
         self.host.keep(shown)
         # a list of its own: copies of `p` share the list they were copied with
         p.extra_result_images = [*p.extra_result_images, shown]

@@ -23,8 +23,8 @@ LATENT_UPSCALE = 3
 """The host's resize mode that leaves init images at their own size."""
 
 TAKEN_AWAY = (
-    "Another extension changed the VAE, or ran a job of its own, while the init picture was encoded, and so "
-    "its transparency was lost. Switch others off one by one to find it."
+    "Another extension changed the VAE, or ran a job of its own, while the picture was encoded, and so its "
+    "transparency was lost. Switch others off one by one to find it."
 )
 
 
@@ -38,6 +38,15 @@ def has_init_pictures(p: Job) -> bool:
             f"The init pictures (init_images) are a {type(given).__name__}; they must be a list of pictures."
         )
     return bool(given)
+
+
+def resize_rgba(host: Host, mode: int, picture: Image.Image, width: int, height: int) -> Image.Image:
+    """Resize as the host does, but for colours that cannot be seen: multiplied by alpha, they are black."""
+    resize, opaque = host.resize_init_image, picture.convert("RGB").convert("RGBA")
+    pixels = np.array(resize(mode, picture, width, height))
+    colours = np.asarray(resize(mode, opaque, width, height))
+    np.copyto(pixels[..., :3], colours[..., :3], where=pixels[..., 3:] == 0)
+    return Image.fromarray(pixels)
 
 
 class InitPictures:
@@ -116,12 +125,7 @@ class InitPictures:
         return picture if picture.size == (width, height) else resize(0, picture, width, height)
 
     def _resize(self, mode: int, picture: Image.Image, width: int, height: int) -> Image.Image:
-        """As the host does, but for colours that cannot be seen: multiplied by alpha, they are black."""
-        resize, opaque = self._host.resize_init_image, picture.convert("RGB").convert("RGBA")
-        pixels = np.array(resize(mode, picture, width, height))
-        colours = np.asarray(resize(mode, opaque, width, height))
-        np.copyto(pixels[..., :3], colours[..., :3], where=pixels[..., 3:] == 0)
-        return Image.fromarray(pixels)
+        return resize_rgba(self._host, mode, picture, width, height)
 
     def _crop_region(self) -> tuple[int, int, int, int] | None:
         """Return (left, top, right, bottom) where only the masked part of the picture is generated."""

@@ -41,5 +41,7 @@ class ExchangesCheckpoints:
         else:
             self._own = self.base, self.original, self.patcher
         place = self._own if other is None else (other.base, other.original, other.patcher)
+        # who encodes in another way does so for the one that was loaded
+        vars(self).pop("encode", None)
         self.base, self.original, self.patcher = place
         self.other = other

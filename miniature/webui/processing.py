@@ -20,12 +20,11 @@ from torch import Tensor, nn
 
 from miniature.nets.random_weights import BaseModel
 from miniature.nets.schedule import NoiseSchedule
-from miniature.webui import images, infotext_format
+from miniature.webui import images, infotext_format, passes
 from miniature.webui.checkpoints import Checkpoint, ExchangesCheckpoints
 from miniature.webui.images import resize_image
 from miniature.webui.patcher import Patcher, SharedNetwork
 from miniature.webui.processed import Processed as Processed
-from miniature.webui.sampler import DecodedSamples, Sampler
 from miniature.webui.state import state
 
 logger = logging.getLogger("miniature")
@@ -51,6 +50,9 @@ class Processing:
     n_iter: int = 1
     enable_hr: bool = False
     hr_scale: float = 2.0
+    hr_upscaler: str = "Latent"
+    latent_scale_mode: dict[str, Any] | None = None
+    firstpass_image: Image.Image | None = None
     denoising_strength: float = 0.7
     init_images: list[Any] = field(default_factory=list)
     resize_mode: int = 0
@@ -151,6 +153,8 @@ class Processing:
 
     def init(self, all_prompts: list[str], all_seeds: list[int], all_subseeds: list[int]) -> None:
         """Encode the init images, at the geometry that resize mode and mask ask for."""
+        if self.enable_hr:
+            self.latent_scale_mode = passes.LATENT_UPSCALERS.get(self.hr_upscaler)
         if not self.init_images:
             return
         region = None
@@ -192,6 +196,14 @@ class Processing:
         if self.resize_mode == LATENT_UPSCALE:
             size = self.height // 8, self.width // 8
             self.init_latent = torch.nn.functional.interpolate(self.init_latent, size, mode="bilinear")
+
+    def sample(self) -> Any:
+        """Return the latents of a batch, or the pixels that a highres pass ended with."""
+        return passes.sample(self)
+
+    def sample_hr_pass(self, latents: Tensor | None, pixels: Tensor | None) -> Any:
+        """Go on at the larger size from the one of the two that the upscaler takes."""
+        return passes.sample_highres(self, latents, pixels)
 
 
 class WebUI(ExchangesCheckpoints):
@@ -246,10 +258,10 @@ class WebUI(ExchangesCheckpoints):
             p.begin_batch(iteration)
             if not p.prompts:
                 break
-            latents = self._sample(p)
+            latents = p.sample()
             decoded = getattr(latents, "already_decoded", False)
             p.run_hook("post_sample", SimpleNamespace(samples=latents))
-            pixels = latents if decoded else self._decode(latents)
+            pixels = latents if decoded else self.decode(latents)
             p.run_hook("postprocess_batch", images=pixels, batch_number=iteration)
             batch = SimpleNamespace(images=list(pixels))
             p.run_hook("postprocess_batch_list", batch, batch_number=iteration)
@@ -314,37 +326,6 @@ class WebUI(ExchangesCheckpoints):
             keys[key] = value[p.batch_index] if isinstance(value, list) else value
         return infotext_format.write(p.prompts[p.batch_index], keys)
 
-    def _decode(self, latents: Tensor) -> Tensor:
+    def decode(self, latents: Tensor) -> Tensor:
         """Sampler-space latents -> pixels [B, 3, H, W] in [0, 1]."""
         return (self.base.vae.decode(self.base.vae.process_out(latents)) / 2 + 0.5).clamp(0, 1)
-
-    def _sample(self, p: Processing) -> Any:
-        shape = (len(p.seeds), 4, p.height // 8, p.width // 8)
-        sigmas = self.schedule.sampling_sigmas(p.steps)
-        if p.init_latent is not None:
-            return self._pass(p, p.init_latent, self._from(sigmas, p.denoising_strength), p.latent_mask)
-        latents = self._pass(p, torch.zeros(shape), sigmas)
-        if not p.enable_hr or state.interrupted:
-            return latents
-        if p.hr_checkpoint is not None:
-            self.load(p.hr_checkpoint)
-        size = [round(side * p.hr_scale) for side in shape[2:]]
-        larger = torch.nn.functional.interpolate(latents, size, mode="bilinear")
-        p.is_hr_pass, p.sampler = True, Sampler(self)
-        # Forge asks scripts once more here, before it forgets the first pass's patcher
-        p.run_hook("process_before_every_sampling", x=larger)
-        latents = self._pass(p, larger, self._from(sigmas, p.denoising_strength))
-        p.is_hr_pass, p.sampler = False, None
-        return DecodedSamples(self._decode(latents))
-
-    @staticmethod
-    def _from(sigmas: Tensor, strength: float) -> Tensor:
-        steps = len(sigmas) - 1
-        return sigmas[steps - max(1, round(steps * strength)) :]
-
-    def _pass(self, p: Processing, start: Tensor, sigmas: Tensor, mask: Tensor | None = None) -> Tensor:
-        self.patcher = self.original
-        p.sampler = Sampler(self)
-        p.run_hook("process_before_every_sampling", x=start)
-        latents = p.sampler.sample_img2img(p, start, sigmas)
-        return latents if mask is None else latents * mask + start * (1 - mask)

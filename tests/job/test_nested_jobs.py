@@ -146,7 +146,7 @@ def test_a_job_that_was_prepared_and_never_begun_leaves_the_next_alone(webui: We
 
 def test_a_nested_job_while_the_init_picture_is_encoded_is_noticed(run: Callable[..., Processed]) -> None:
     """It leaves the host's own VAE in the place of the one that was prepared."""
-    with pytest.raises(GenerationFailed, match="while the init picture was encoded"):
+    with pytest.raises(GenerationFailed, match="while the picture was encoded"):
         run(Nested("before_process_init_images"), **IMG2IMG)
     assert run(**IMG2IMG).images[0].mode == "RGBA"
 

@@ -13,6 +13,7 @@ from lib_layerdiffusion.errors import GenerationFailed, UnsupportedBaseModel
 from lib_layerdiffusion.methods import METHODS, SD15, Method
 from miniature.nets.random_weights import BaseModel, base_state_dict, load_base
 from miniature.nets.unet import SD15_MINIATURE
+from miniature.webui import passes
 from miniature.webui.checkpoints import Checkpoint
 from miniature.webui.host import MiniatureHost
 from miniature.webui.processing import WebUI
@@ -121,13 +122,13 @@ def test_a_checkpoint_of_another_family_is_refused(
     """Before sampling where its file says what it is, else when it is loaded."""
     other = Checkpoint(copy.deepcopy(base15), "sd15", "an old one", told)
     sampled: list[bool] = []
-    run = WebUI._pass
+    run = passes.sample_pass
 
-    def watch(self: WebUI, *args: Any) -> torch.Tensor:
+    def watch(*args: Any) -> torch.Tensor:
         sampled.append(True)
-        return run(self, *args)
+        return run(*args)
 
-    monkeypatch.setattr(WebUI, "_pass", watch)
+    monkeypatch.setattr(passes, "sample_pass", watch)
     settings: dict[str, Any] = {role: other, "enable_hr": role == "hr_checkpoint"}
     with pytest.raises(UnsupportedBaseModel, match="needs an SDXL checkpoint, but an old one"):
         bench.run(arguments(DECODING[0]), **settings, **HALF)

@@ -182,9 +182,9 @@ def test_decoder_gets_the_latent_of_vae_space(
         sampled.append(latents)
         return WebUI_decode(self, latents)
 
-    WebUI_decode = WebUI._decode
+    WebUI_decode = WebUI.decode
     monkeypatch.setattr(ways, "decode_rgba", spy)
-    monkeypatch.setattr(WebUI, "_decode", keep)
+    monkeypatch.setattr(WebUI, "decode", keep)
     generate(arguments())
     torch.testing.assert_close(decoded[0], sampled[0][0] / 0.13025)
 

@@ -19,7 +19,7 @@ from lib_layerdiffusion.models.strips import StripDecoder
 from lib_layerdiffusion.transparency import codec, memory, voting, ways
 from lib_layerdiffusion.transparency.voting import PASSES, Votes
 from miniature.webui.host import MiniatureHost
-from miniature.webui.processing import Processed, WebUI
+from miniature.webui.processing import Processed, Processing, WebUI
 from miniature.webui.script import load_script
 from tests.helpers.jobs import DECODING, SDXL_METHODS, arguments, picture, request
 
@@ -315,14 +315,14 @@ def test_a_decode_that_gives_no_numbers_is_no_picture(
 def test_sampling_that_gives_no_numbers_is_no_picture(
     generate: Generate, monkeypatch: pytest.MonkeyPatch, method: Any, value: float
 ) -> None:
-    sample = WebUI._sample
+    sample = Processing.sample
 
-    def spoil(self: WebUI, p: Any) -> torch.Tensor:
-        latents = sample(self, p)
+    def spoil(p: Any) -> torch.Tensor:
+        latents: torch.Tensor = sample(p)
         latents[-1, 0, 2, 2] = value
         return latents
 
-    monkeypatch.setattr(WebUI, "_sample", spoil)
+    monkeypatch.setattr(Processing, "sample", spoil)
     with pytest.raises(GenerationFailed, match="Sampling gave values that are not numbers"):
         generate(arguments(method))
 
