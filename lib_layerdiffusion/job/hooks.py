@@ -19,6 +19,7 @@ from lib_layerdiffusion.hosts import job_methods, result_texts
 from lib_layerdiffusion.hosts.base import Host, Job
 from lib_layerdiffusion.job.generation import Generation, remove_leftover
 from lib_layerdiffusion.job.init_pictures import InitPictures, has_init_pictures
+from lib_layerdiffusion.job.own_parameters import own_parameters
 from lib_layerdiffusion.job.quick_upscale import (
     PREVIEW_MARK,
     FirstPassPicture,
@@ -52,6 +53,8 @@ class Hooks:
 
     def begin_script(self, p: Job, title: str, args: Sequence[Any]) -> ScriptRun | None:
         """Follow a script called `title` that is about to run over `p`, if LayerDiffuse is on for it."""
+        # before it copies `p`
+        own_parameters(p)
         try:
             method = enabled_method(args, xyz_axes.arguments(p))
         except LayerDiffuseError:
@@ -319,11 +322,9 @@ class Hooks:
         p.__dict__.pop(STATE, None)
         job_methods.forget(p)
         p.extra_result_images = [i for i in p.extra_result_images if not hasattr(i, PREVIEW)]
-        p.extra_generation_params = {
-            key: value
-            for key, value in p.extra_generation_params.items()
-            if not key.startswith(infotext.PREFIX)
-        }
+        parameters = own_parameters(p)
+        for key in [key for key in parameters if key.startswith(infotext.PREFIX)]:
+            del parameters[key]
 
 
 def _text_of(processed: Any, number: int) -> str:
