@@ -70,7 +70,7 @@ def install() -> None:
         wrap(stealth, "add_stealth_pnginfo", _skip_ours)
     api = sys.modules.get("modules.api.api")
     if api is not None:
-        wrap(api, "encode_pil_to_base64", _send_ours_as_png)
+        wrap(api, "encode_pil_to_base64", send_ours_as_png)
 
 
 def before_image_saved(params: Any, options: Options) -> None:
@@ -135,7 +135,9 @@ def _exif(comment: str) -> bytes:
     return b"Exif\0\0II*\0" + struct.pack("<I", 8) + pointer + entry + text
 
 
-def _send_ours_as_png(encode: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def send_ours_as_png(encode: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Wrap the `encode_pil_to_base64` of a host's web API."""
+
     def encode_pil_to_base64(image: Any) -> Any:
         if not isinstance(image, Image.Image):
             return encode(image)

@@ -8,6 +8,7 @@ import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from typing import Any
 from PIL import Image, PngImagePlugin
 
 from lib_layerdiffusion.errors import LayerDiffuseError
+from lib_layerdiffusion.hosts.forge_saving import send_ours_as_png
 from lib_layerdiffusion.pictures.reading import open_picture
 from lib_layerdiffusion.request.settings import ARGUMENTS
 from miniature.webui.processing import Processing, WebUI
@@ -60,6 +62,7 @@ def answer_with(choose: Callable[[Mapping[str, Any]], tuple[WebUI, Any]]) -> Ans
             raise Refused(error.status_code, error.detail) from error
         p = Processing(webui, scripts=[script], script_args=args, **fields)
         p.is_api = True
+        p.do_not_save_samples = p.do_not_save_grid = not request.get("save_images", False)
         script.handlers.host.settings = dict(request.get("override_settings", {}))
         try:
             result = webui.answer(p)
@@ -67,7 +70,8 @@ def answer_with(choose: Callable[[Mapping[str, Any]], tuple[WebUI, Any]]) -> Ans
             raise Refused(error.status_code, error.detail) from error
         finally:
             script.handlers.host.settings = {}
-        images = [encoded(image) for image in [*result.images, *result.extra_images]]
+        send = send_ours_as_png(partial(encode_pil_to_base64, samples_format=webui.samples_format))
+        images = [send(image).decode() for image in [*result.images, *result.extra_images]]
         return {"images": images, "info": result.js()}
 
     return answer
@@ -88,13 +92,24 @@ class Api:
         return values
 
 
-def encoded(image: Image.Image) -> str:
-    metadata = PngImagePlugin.PngInfo()
-    for key, value in image.info.items():
-        metadata.add_text(key, value)
+def encode_pil_to_base64(image: Image.Image, samples_format: str) -> bytes:
+    """As hosts send pictures: PNG, and JPEG without alpha; what else may be saved is an error."""
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", pnginfo=metadata)
-    return base64.b64encode(buffer.getvalue()).decode()
+    if samples_format == "png":
+        metadata = PngImagePlugin.PngInfo()
+        for key, value in image.info.items():
+            metadata.add_text(key, value)
+        image.save(buffer, "PNG", pnginfo=metadata)
+    elif samples_format in ("jpg", "jpeg"):
+        image.convert("RGB").save(buffer, "JPEG")
+    else:
+        raise RuntimeError("Invalid image format")
+    return base64.b64encode(buffer.getvalue())
+
+
+def encoded(image: Image.Image) -> str:
+    """PNG in base64, as pictures are given in requests."""
+    return encode_pil_to_base64(image, "png").decode()
 
 
 def decoded(text: str) -> Image.Image:

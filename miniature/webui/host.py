@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lib_layerdiffusion.errors import LayerDiffuseError, UnsupportedMethod
 from lib_layerdiffusion.files.layer_patch import Patch, Shape
-from lib_layerdiffusion.hosts import forge_scripts, job_methods, left_out
+from lib_layerdiffusion.hosts import forge_saving, forge_scripts, job_methods, left_out
 from lib_layerdiffusion.hosts.base import Around, BaseModel, Begin, EncodePixels, Network, Posterior
 from lib_layerdiffusion.hosts.capabilities import Capabilities
 from lib_layerdiffusion.hosts.webui_page import accept_named_arguments
@@ -192,10 +192,10 @@ class MiniatureHost:
         return images.color_corrected(picture, p.color_corrections, p.batch_index)
 
     def keep(self, picture: Image.Image) -> None:
-        """Nothing here destroys alpha."""
+        forge_saving.mark(picture)
 
     def name_layer(self, picture: Image.Image, layer: str) -> None:
-        """Nothing is saved here."""
+        forge_saving.name_layer(picture, layer)
 
     def follow_scripts(self, begin: Begin) -> None:
         self.begin_script = begin
@@ -209,7 +209,7 @@ class MiniatureHost:
             accept_named_arguments(app)
 
     def before_image_saved(self, params: Any) -> None:
-        """Nothing to do."""
+        forge_saving.before_image_saved(params, self.options())
 
     # --- networks
     def compute_device(self) -> torch.device:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -79,17 +80,30 @@ def image_grid(imgs: Sequence[Image.Image], batch_size: int = 1, rows: int | Non
 
 
 def save_image(
-    image: Image.Image, path: Path, basename: str = "", info: str | None = None
+    image: Image.Image,
+    path: Path,
+    basename: str = "",
+    extension: str = "png",
+    info: str | None = None,
+    scripts: Sequence[Any] = (),
 ) -> tuple[str, str | None]:
-    """Write a PNG file with its infotext under the next free number."""
+    """Write a file under the next free number, and as scripts change its name, which says the format.
+
+    As in hosts a JPEG file has no alpha. The infotext is in PNG files alone, and scripts are not told of it.
+    """
     path.mkdir(parents=True, exist_ok=True)
-    numbers = [int(file.stem.rpartition("-")[2]) for file in path.glob(f"{basename}*.png")]
-    file = path / f"{basename}{max(numbers, default=-1) + 1:05}.png"
+    taken = [file.stem.removeprefix(basename).partition("-")[0] for file in path.glob(f"{basename}*")]
+    number = max((int(text) for text in taken if text.isdigit()), default=-1) + 1
+    named = path / f"{basename}{number:05}.{extension}"
+    params = SimpleNamespace(image=image, filename=str(named), pnginfo={})
+    for script in scripts:
+        script.on_before_image_saved(params)
     metadata = PngImagePlugin.PngInfo()
     if info is not None:
         metadata.add_text("parameters", info)
-    image.save(file, pnginfo=metadata)
-    return str(file), None
+    opaque = Path(params.filename).suffix in (".jpg", ".jpeg")
+    (image.convert("RGB") if opaque else image).save(params.filename, pnginfo=metadata)
+    return str(params.filename), None
 
 
 def flatten(img: Image.Image, bgcolor: str) -> Image.Image:

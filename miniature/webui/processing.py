@@ -209,7 +209,7 @@ class Processing:
 class WebUI(ExchangesCheckpoints):
     """The loaded model, `process_images`, and the settings that say what becomes of its pictures.
 
-    `outputs`: the folder that pictures and grids are saved in, None where nothing is saved.
+    `outputs`: the folder for pictures and grids, None where nothing is saved. `samples_format`: of pictures.
     """
 
     def __init__(self, base: BaseModel) -> None:
@@ -218,6 +218,7 @@ class WebUI(ExchangesCheckpoints):
         self.original = Patcher(SharedNetwork(base.unet))
         self.patcher = self.original
         self.outputs: Path | None = None
+        self.samples_format = "png"
         self.pnginfo = True
         self.grid = False
         self.color_correction = False
@@ -269,9 +270,9 @@ class WebUI(ExchangesCheckpoints):
                 with np.errstate(invalid="ignore"):
                     image = Image.fromarray((one.movedim(0, -1).numpy() * 255).astype(np.uint8))
                 image = self._finish(p, image)
-                if self.outputs is not None and not p.do_not_save_samples:
-                    images.save_image(image, self.outputs, info=self._infotext(p))
                 infotexts.append(self._infotext(p))
+                if self.outputs is not None and not p.do_not_save_samples:
+                    images.save_image(image, self.outputs, "", self.samples_format, infotexts[-1], p.scripts)
                 if self.pnginfo:
                     image.info["parameters"] = infotexts[-1]
                 finished.append(image)
@@ -293,7 +294,7 @@ class WebUI(ExchangesCheckpoints):
             grid.info["parameters"] = infotexts[0]
         finished.insert(0, grid)
         if self.outputs is not None:
-            images.save_image(grid, self.outputs, "grid-", info=infotexts[0])
+            images.save_image(grid, self.outputs, "grid-", info=infotexts[0], scripts=p.scripts)
         return 1
 
     def _tile(self, tiling: bool) -> None:

@@ -31,6 +31,9 @@ class Script:
     def on_cfg_denoiser(self, params: Any) -> None:
         """What it registered to be called before each step; nothing for one that cannot run."""
 
+    def on_before_image_saved(self, params: Any) -> None:
+        """The same for before a picture is written."""
+
     def elem_id(self, name: str) -> str:
         return f"script_txt2img_layerdiffuse_{name}"
 
@@ -70,6 +73,7 @@ def load_script(detect: Callable[[], Host]) -> Any:
         sys.modules.update(shadowed)
     script = module.LayerDiffuse()
     script.callbacks = registered
-    if "on_cfg_denoiser" in registered:
-        script.on_cfg_denoiser = registered["on_cfg_denoiser"]
+    for name in ("on_cfg_denoiser", "on_before_image_saved"):
+        if name in registered:
+            setattr(script, name, registered[name])
     return script

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 from unittest.mock import create_autospec
@@ -90,3 +91,21 @@ def test_tiling_counts_where_the_host_does_it(stubbed: Stubbed) -> None:
     assert stubbed.adapter.tiles(p) == (stubbed.key not in BACKEND)
     p.tiling = False
     assert not stubbed.adapter.tiles(p)
+
+
+@pytest.mark.parametrize("layer", [None, "background"])
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_picture_that_is_kept_is_written_with_alpha(
+    stubbed: Stubbed, tmp_path: Path, kept: bool, layer: str | None
+) -> None:
+    """Also one that another script saves without an infotext; and named by its layer."""
+    stubbed.modules["modules.shared"].opts = SimpleNamespace(data={})
+    given = Image.fromarray(picture())
+    if kept:
+        stubbed.adapter.keep(given)
+    if layer is not None:
+        stubbed.adapter.name_layer(given, layer)
+    params = SimpleNamespace(image=given, filename=str(tmp_path / "00000.jpg"), pnginfo=None)
+    stubbed.adapter.before_image_saved(params)
+    name = "00000" if layer is None else f"00000-{layer}"
+    assert Path(params.filename) == tmp_path / f"{name}.{'png' if kept else 'jpg'}"
