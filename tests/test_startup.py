@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks import startup
+from lib_layerdiffusion import networks
 from lib_layerdiffusion.files import tensors
 from lib_layerdiffusion.methods import METHODS
 from miniature.webui.host import MiniatureHost
@@ -56,17 +58,21 @@ def test_no_network_is_built_before_a_job_needs_it(
 ) -> None:
     read_files: list[str] = []
     adopted: list[Any] = []
-    read, adopt = tensors.state_dict, MiniatureHost.adopt
+    adopt = MiniatureHost.adopt
 
-    def counting(path: Path) -> Any:
-        read_files.append(path.name)
-        return read(path)
+    def counting(read: Callable[[Path], Any]) -> Callable[[Path], Any]:
+        def counted(path: Path) -> Any:
+            read_files.append(path.name)
+            return read(path)
+
+        return counted
 
     def noting(self: MiniatureHost, network: Any, full_precision: bool = False) -> Any:
         adopted.append(network)
         return adopt(self, network, full_precision)
 
-    monkeypatch.setattr(tensors, "state_dict", counting)
+    monkeypatch.setattr(networks, "TensorFile", counting(networks.TensorFile))
+    monkeypatch.setattr(tensors, "state_dict", counting(tensors.state_dict))
     monkeypatch.setattr(MiniatureHost, "adopt", noting)
     script = load_script(lambda: host)
     webui.process_images(request(webui, script))

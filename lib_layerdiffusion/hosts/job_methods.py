@@ -22,9 +22,9 @@ KEPT = "_layerdiffuse_methods"
 class _Kept:
     """What one object shall do, by the name of its method. A copy of the object refers to the same."""
 
-    def __init__(self, owner: Any) -> None:
+    def __init__(self, held_by: Any) -> None:
         # a weak reference stays one to the first object even in deep copies
-        self.owner = weakref.ref(owner)
+        self.held_by = weakref.ref(held_by)
         self.runs: dict[str, Run] = {}
 
 
@@ -56,7 +56,7 @@ def forget(p: Any) -> None:
 
 def _kept(p: Any) -> _Kept | None:
     kept: _Kept | None = p.__dict__.get(KEPT)
-    return kept if kept is not None and kept.owner() is p else None
+    return kept if kept is not None and kept.held_by() is p else None
 
 
 def _method(name: str, function: Callable[..., Any]) -> Callable[..., Any]:

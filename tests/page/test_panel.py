@@ -144,7 +144,8 @@ def pasted(script: Any, infotext: str) -> dict[str, Any]:
 
     with gr.Blocks(analytics_enabled=False):
         controls = script.ui(False)
-    names = {id(control): name for control, (name, _) in zip(controls, ARGUMENTS, strict=True)}
+    # the last is the name of the browser's window
+    names = {id(control): name for control, (name, _) in zip(controls[:-1], ARGUMENTS, strict=True)}
     fields = script.infotext_fields
     updates = zip(fields, paste(fields, infotext), strict=True)
     return {names[id(control)]: u["value"] for (control, _), u in updates if "value" in u}
