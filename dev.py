@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 ROOT = Path(__file__).resolve().parent
 REQUIREMENTS = "requirements-dev.txt"
@@ -43,8 +43,9 @@ SLOW = ROOT / "tests" / "slow.txt"
 BROWSERS = ("chromium", "google-chrome", "chromium-browser")
 STYLE = (["ruff", "format", "--check", "."], ["ruff", "check", "."])
 TYPES = ["mypy"]
-# whole files go to a process, which keeps what the tests of a file share
-PYTEST = ["pytest", "-n", "2", "--dist", "loadfile"]
+# Whole files go to a process, which keeps what the tests of a file share. Three for two cores: some tests wait
+# for a browser, a server, a pause.
+PYTEST = ["pytest", "-n", "3", "--dist", "loadfile"]
 
 
 class Failure(Exception):
@@ -150,7 +151,7 @@ def check(arguments: list[str]) -> int:
         done = {" ".join(tool[:2]): run_tool(tool) for tool in (*STYLE, TYPES, ["pytest", *arguments])}
     elif arguments:
         done = {" ".join(tool[:2]): run_tool(tool) for tool in STYLE}
-        done |= side_by_side({"mypy": (TYPES, MAIN), "pytest": ([*PYTEST, "--quick"], MAIN)})
+        done |= side_by_side({"pytest": ([*PYTEST, "--quick"], MAIN), "mypy": (TYPES, MAIN)})
     else:
         done = {" ".join(tool[:2]): run_tool(tool) for tool in STYLE}
         done |= check_all()
@@ -162,37 +163,47 @@ def check(arguments: list[str]) -> int:
 
 
 def check_all() -> dict[str, int]:
-    """Types, and the tests over every set of packages that hosts have; two processes at a time."""
+    """Types, and the tests over every set of packages that hosts have, all at once: browsers make one wait."""
     setup(HUB_2)
-    # the version that talks to the hub in another way
-    over_hub_2 = ["pytest", "tests/files", "tests/test_command.py"]
-    done = side_by_side({"mypy": (TYPES, MAIN), "pytest with huggingface_hub 2": (over_hub_2, HUB_2)})
-    done["pytest"] = run_tool(PYTEST)
+    tools = {
+        "pytest": (PYTEST, MAIN),
+        "mypy": (TYPES, MAIN),
+        # the version that talks to the hub in another way
+        "pytest with huggingface_hub 2": (["pytest", "tests/files", "tests/test_command.py"], HUB_2),
+    }
     if sys.version_info[:2] > NEWEST_3:
         print("The tests with gradio 3 are left out: its packages need Python 3.10 or 3.11.", flush=True)
     else:
         setup(GRADIO_3)
         # its queue leaves sockets to the garbage collector
-        on_gradio_3 = [*PYTEST, "-W", "ignore::ResourceWarning", "tests/page"]
-        done["pytest with gradio 3"] = run_tool(on_gradio_3, GRADIO_3)
-    return done
+        on_gradio_3 = ["pytest", "-W", "ignore::ResourceWarning", "tests/page"]
+        tools["pytest with gradio 3"] = (on_gradio_3, GRADIO_3)
+    return side_by_side(tools)
 
 
 def side_by_side(tools: dict[str, tuple[list[str], Environment]]) -> dict[str, int]:
-    """Run tools at once and print what each said when it is done; return their exit statuses."""
+    """Run tools at once, and print what the first says at once, the others when they are done.
+
+    Returns their exit statuses.
+    """
     commands = {name: [str(env.python), "-m", *tool] for name, (tool, env) in tools.items()}
     with contextlib.ExitStack() as stack:
-        started = {}
+        started: dict[str, tuple[subprocess.Popen[bytes], IO[bytes] | None]] = {}
         for name, command in commands.items():
-            output = stack.enter_context(tempfile.TemporaryFile())
+            output: IO[bytes] | None = None
+            if started:
+                output = stack.enter_context(tempfile.TemporaryFile())
+            if output is None:
+                print("$", shlex.join(command), flush=True)
             process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
             started[name] = process, output
         done = {}
-        for name, (process, output) in started.items():
+        for name, (process, said) in started.items():
             done[name] = process.wait()
-            output.seek(0)
-            print("$", shlex.join(commands[name]))
-            print(output.read().decode(errors="replace"), end="", flush=True)
+            if said is not None:
+                said.seek(0)
+                print("$", shlex.join(commands[name]))
+                print(said.read().decode(errors="replace"), end="", flush=True)
     return done
 
 
@@ -200,7 +211,7 @@ def write_timings() -> int:
     """Note the tests of a second or more, fixtures that they alone use included."""
     with tempfile.TemporaryDirectory() as folder:
         times = Path(folder) / "times.txt"
-        status = run([str(MAIN.python), "-m", *PYTEST, "--times", str(times)])
+        status = run([str(MAIN.python), "-m", *PYTEST, f"--times={times}"])
         pairs = (line.split(" ", 1) for line in times.read_text("utf-8").splitlines())
         slow = sorted({name for seconds, name in pairs if float(seconds) >= 1})
     SLOW.write_text("".join(f"{name}\n" for name in slow), "utf-8")

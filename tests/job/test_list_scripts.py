@@ -16,7 +16,7 @@ from lib_layerdiffusion.methods import METHODS, SD15
 from miniature.nets.random_weights import BaseModel
 from miniature.webui import images
 from miniature.webui.host import MiniatureHost
-from miniature.webui.processing import Processed, WebUI
+from miniature.webui.processing import Processed, Processing, WebUI
 from miniature.webui.script_runner import ScriptRunner
 from tests.helpers import list_scripts
 from tests.helpers.jobs import CONDITIONED, DECODING, arguments, picture, request
@@ -167,7 +167,7 @@ def test_poor_mans_outpainting_of_an_opaque_picture(run: Run) -> None:
 def test_what_would_lose_the_transparency_is_refused_before_sampling(
     run: Run, chosen: type[ListScript], opaque: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(WebUI, "_sample", lambda *given: pytest.fail("sampled"))
+    monkeypatch.setattr(Processing, "sample", lambda *given: pytest.fail("sampled"))
     script, init = chosen(), picture(width=SIZE, height=SIZE)
     with pytest.raises(UnsupportedMethod, match="loses the transparency of pictures"):
         run(script, arguments(TRANSPARENT), init[..., :3] if opaque else init)
@@ -177,7 +177,7 @@ def test_what_would_lose_the_transparency_is_refused_before_sampling(
 def test_scenes_are_not_made_in_tiles(
     run: Run, monkeypatch: pytest.MonkeyPatch, base15: BaseModel, webui: WebUI, host: MiniatureHost
 ) -> None:
-    monkeypatch.setattr(WebUI, "_sample", lambda *given: pytest.fail("sampled"))
+    monkeypatch.setattr(Processing, "sample", lambda *given: pytest.fail("sampled"))
     with pytest.raises(UnsupportedMethod, match="would make a whole scene of each"):
         run(list_scripts.SdUpscale(), arguments(CONDITIONED[0]), picture(width=SIZE, height=SIZE))
     host.family, webui.base = "sd15", copy.deepcopy(base15)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,10 @@ import pytest
 from PIL import Image
 
 from lib_layerdiffusion.methods import Layer
-from miniature.webui.processing import Processed, WebUI
+from miniature.nets.random_weights import BaseModel
+from miniature.webui.host import MiniatureHost
+from miniature.webui.processing import WebUI
+from miniature.webui.script import load_script
 from tests.helpers.jobs import arguments, picture, pixels, request
 from tests.helpers.scripts import OtherScript
 
@@ -35,17 +40,22 @@ ORDERS: dict[str, Order] = {
 }
 
 
+@pytest.fixture(scope="module")
+def two_batches(base: BaseModel, models_dir: Path) -> list[np.ndarray]:
+    """The pictures of two batches of three that nobody puts into another order."""
+    webui, script = WebUI(copy.deepcopy(base)), load_script(lambda: MiniatureHost(models_dir))
+    return list(pixels(webui.process_images(request(webui, script, arguments(), batch_size=3, n_iter=2))))
+
+
 @pytest.mark.parametrize("first", [True, False], ids=["before ours", "after ours"])
 @pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
-def test_alpha_goes_where_the_picture_goes(webui: WebUI, script: Any, order: Order, first: bool) -> None:
-    def run(*others: OtherScript, **fields: Any) -> Processed:
-        p = request(webui, script, arguments(), batch_size=3, n_iter=2, **fields)
-        p.scripts = [*others, script] if first else [script, *others]
-        return webui.process_images(p)
-
-    plain = list(pixels(run()))
-    wanted = [*order(plain[:3]), *order(plain[3:])]
-    np.testing.assert_array_equal(pixels(run(Sorter(order))), np.stack(wanted))
+def test_alpha_goes_where_the_picture_goes(
+    webui: WebUI, script: Any, two_batches: list[np.ndarray], order: Order, first: bool
+) -> None:
+    p = request(webui, script, arguments(), batch_size=3, n_iter=2)
+    p.scripts = [Sorter(order), script] if first else [script, Sorter(order)]
+    wanted = [*order(two_batches[:3]), *order(two_batches[3:])]
+    np.testing.assert_array_equal(pixels(webui.process_images(p)), np.stack(wanted))
 
 
 def test_what_an_inpainting_mask_keeps_goes_along(webui: WebUI, script: Any) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from lib_layerdiffusion.errors import LayerDiffuseError
 from lib_layerdiffusion.methods import Layer
 from lib_layerdiffusion.page.latest import WINDOWS, Latest
-from miniature.webui.processing import WebUI
+from miniature.webui.processing import Processing, WebUI
 from tests.helpers.jobs import arguments, picture, request
 from tests.page.actions import (
     choose,
@@ -98,12 +98,12 @@ def test_a_browser_without_storage_gets_its_results_too(page: Page) -> None:
     np.testing.assert_array_equal(taken(page), made)
 
 
-def fail_in_another_way(page: Page, webui: WebUI, monkeypatch: pytest.MonkeyPatch) -> None:
+def fail_in_another_way(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     def sample(p: Any) -> None:
         raise RuntimeError("out of paper")
 
     with monkeypatch.context() as patch:
-        patch.setattr(webui, "_sample", sample)
+        patch.setattr(Processing, "sample", sample)
         assert generate(page)["error"] == "out of paper"
     # the page asks whether there is anything to say about it
     page.wait_for_timeout(1000)
@@ -117,7 +117,7 @@ def test_what_went_wrong_is_said_to_whom_it_went_wrong_for(
     choose(other, FROM_FOREGROUND)
     see_controls_of(other, FROM_FOREGROUND)
     other.locator("#generate").click()
-    fail_in_another_way(page, page_webui, monkeypatch)
+    fail_in_another_way(page, monkeypatch)
     assert toasts(page) == ""
     eventually(other, lambda: NEEDED in toasts(other), True)
 
@@ -134,7 +134,7 @@ def test_what_nobody_asked_for_is_not_said_about_a_later_job(
     assert NEEDED in generate(page)["error"]
     page.reload(wait_until="domcontentloaded")
     page.locator("#generate").wait_for()
-    fail_in_another_way(page, page_webui, monkeypatch)
+    fail_in_another_way(page, monkeypatch)
     assert toasts(page) == ""
 
 
