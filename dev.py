@@ -43,8 +43,8 @@ SLOW = ROOT / "tests" / "slow.txt"
 BROWSERS = ("chromium", "google-chrome", "chromium-browser")
 STYLE = (["ruff", "format", "--check", "."], ["ruff", "check", "."])
 TYPES = ["mypy"]
-# Whole files go to a process, which keeps what the tests of a file share. Three for two cores: some tests wait
-# for a browser, a server, a pause.
+# Whole files go to a process, which keeps what the tests of a file share. Three for two cores: some tests
+# wait for a browser or a server.
 PYTEST = ["pytest", "-n", "3", "--dist", "loadfile"]
 
 
@@ -163,7 +163,7 @@ def check(arguments: list[str]) -> int:
 
 
 def check_all() -> dict[str, int]:
-    """Types, and the tests over every set of packages that hosts have, all at once: browsers make one wait."""
+    """Types, and the tests over every set of packages that hosts have, all at once."""
     setup(HUB_2)
     tools = {
         "pytest": (PYTEST, MAIN),
