@@ -153,6 +153,8 @@ if logger.level == logging.NOTSET:
     logger.setLevel(logging.INFO)
 if not logger.hasHandlers():
     logger.addHandler(logging.StreamHandler())
+    # the host may set up logging yet, and each line would come twice
+    logger.propagate = False
 
 if folder_of_package() != HERE:
     LayerDiffuse.problem = disable(folder_of_package())

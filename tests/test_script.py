@@ -126,14 +126,22 @@ import logging, sys
 {logging}
 from tests.test_script import MiniatureHost, Path, load_script
 for _ in range(2):
-    load_script(lambda: MiniatureHost(Path())).callbacks["on_app_started"](None, None)
+    script = load_script(lambda: MiniatureHost(Path()))
+    {later}
+    script.callbacks["on_app_started"](None, None)
 """
 
 
-@pytest.mark.parametrize("setup", ["", "logging.basicConfig(level=logging.WARNING)"])
-def test_one_line_at_the_start(setup: str) -> None:
-    """Of hosts that leave logging as it is, and that show warnings alone; again when the page is reloaded."""
-    code = START.format(logging=setup)
+@pytest.mark.parametrize(
+    ("setup", "later"),
+    [("", "pass"), ("logging.basicConfig(level=logging.WARNING)", "pass"), ("", "logging.basicConfig()")],
+)
+def test_one_line_at_the_start(setup: str, later: str) -> None:
+    """Of hosts that leave logging as it is, that show warnings alone, and that set it up after our script.
+
+    Again when the page is reloaded.
+    """
+    code = START.format(logging=setup, later=later)
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     lines = done.stderr.splitlines()
     assert len(lines) == 2

@@ -72,7 +72,7 @@ class TensorFile:
         return content.view(DTYPES[entry.format]).view(entry.shape).to(_dtype(entry))
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return all tensors by name, as `read` does. Raises WeightsError."""
+        """Return all tensors by name, as `tensor` does. Raises WeightsError."""
         return {name: self.tensor(name) for name in self.entries}
 
     def stored(self) -> dict[str, Tensor]:
@@ -115,7 +115,7 @@ class TensorFile:
 
 
 class StoredTensor(Tensor):
-    """What `TensorFile.stored` gives: on the CPU, of the shape and dtype that `read` would give."""
+    """What `TensorFile.stored` gives: on the CPU, of the shape and dtype that `tensor` would give."""
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 

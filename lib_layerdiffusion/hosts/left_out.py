@@ -21,7 +21,8 @@ class Undeliverable:
         self.error = error
 
     def __getattr__(self, name: str) -> Any:
-        raise self.error
+        # looked up so that an object without one, as copying makes it, is no endless search
+        raise object.__getattribute__(self, "error")
 
     def _refuse(self, *args: Any, **kwargs: Any) -> Any:
         raise self.error

@@ -22,8 +22,8 @@ class JobState:
 
     `page` is the name of the page that began it. `decoded` and `addresses` are those of the pictures in the
     batch as the VAE decoded it, `listed` is the argument of the hook in which scripts may change their order.
-    `finishing` and `overlay` are the arguments of the hooks for
-    the picture at hand; `problem` is why the batch at hand has no patched model.
+    `finishing` and `overlay` are the arguments of the hooks for the picture at hand; `problem` is why the
+    batch at hand has no patched model.
     """
 
     def __init__(self, p: Job, generation: Generation, page: str) -> None:

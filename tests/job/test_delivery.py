@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from lib_layerdiffusion.errors import GenerationFailed, OutOfMemory
+from lib_layerdiffusion.hosts.left_out import LeftOut
 from lib_layerdiffusion.transparency import ways
 from miniature.webui.host import MiniatureHost
 from miniature.webui.processing import Processed, Processing, WebUI
@@ -170,6 +172,13 @@ def test_whoever_looks_at_a_result_without_pictures_gets_the_sentence(
     processed = webui.process_images(request(webui, script, arguments(TRANSPARENT)))
     with pytest.raises(GenerationFailed, match="on fire"):
         LOOKS[look](processed)
+
+
+def test_a_stand_in_can_be_copied() -> None:
+    stand_in = copy.copy(LeftOut(GenerationFailed("The card is on fire."), 1, (3, 2)))
+    assert stand_in.size == (3, 2)
+    with pytest.raises(GenerationFailed, match="on fire"):
+        stand_in.save("nowhere")
 
 
 def test_a_script_that_goes_by_places_finds_each_picture_at_its_own(
