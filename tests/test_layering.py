@@ -35,7 +35,8 @@ WINGS = {
     "page": "hosts request pictures methods errors",
     "command": "files methods errors",
     "doctor": "hosts methods",
-    "__main__": "command doctor",
+    "commands": "pictures errors",
+    "__main__": "commands command doctor",
     "transparency": "networks hosts files pictures models methods errors",
     "job": "transparency page networks hosts files request pictures models methods errors",
     "scripts": "job doctor page hosts request errors",
@@ -45,10 +46,10 @@ PACKAGES = {
     "torch": "models transparency job networks hosts "
     "files.layer_patch files.layout files.records files.tensors",
     "einops": "models",
-    "numpy": "pictures transparency job page.latest request.settings",
+    "numpy": "pictures commands transparency job page.latest request.settings",
     "cv2": "pictures transparency.voting",
-    "PIL": "pictures page.latest job.hooks job.init_pictures job.quick_upscale job.script_runs job.state "
-    "hosts",
+    "PIL": "pictures commands page.latest job.hooks job.init_pictures job.quick_upscale job.script_runs "
+    "job.state hosts",
     # it maps what it reads, and what is mapped ends the process when the file is cut off
     "safetensors": "",
     "huggingface_hub": "files.download files.hub",
