@@ -49,7 +49,7 @@ class Patcher:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Any,
         load_device: Any,
         offload_device: Any,
         size: int = 0,
@@ -125,6 +125,22 @@ class Patcher:
 
     def load_layer(self, key: str, layer: Layer, device_to: Any) -> None:
         self.patch_weight_to_device(key, device_to)
+
+    def add_patches(
+        self,
+        patches: Any,
+        strength_patch: float = 1.0,
+        strength_model: float = 1.0,
+        *,
+        filename: str | None = None,
+        online_mode: bool | None = None,
+    ) -> list[str]:
+        raise NotImplementedError
+
+    def partially_load(
+        self, device_to: Any, extra_memory: float = 0, force_patch_weights: bool = False
+    ) -> int:
+        raise NotImplementedError
 
     def partially_unload(
         self, device_to: Any, memory_to_free: int = 0, force_patch_weights: bool = False
