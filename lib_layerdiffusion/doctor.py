@@ -18,6 +18,7 @@ from typing import Any
 from lib_layerdiffusion import __version__
 from lib_layerdiffusion.hosts import symbols
 from lib_layerdiffusion.hosts.capabilities import Ability, Capabilities
+from lib_layerdiffusion.hosts.device import device
 from lib_layerdiffusion.methods import FOLDER, WEIGHT_FILES
 
 PACKAGES = (
@@ -51,14 +52,14 @@ def report(adapter: str | None, models_dir: Path | None, webui: Path | None = No
     whose = "" if webui is None else " of this Python"
     lines = [
         f"LayerDiffuse {__version__}, in {Path(__file__).resolve().parents[1]}",
-        *_told("host", lambda: [f"host: {_host(adapter)}, version {_version(webui) or 'unknown'}"]),
+        *_told("host", lambda: [f"host: {host_name(adapter)}, version {host_version(webui) or 'unknown'}"]),
         *([f"problem: {problem}"] if problem else []),
     ]
     if adapter is not None:
         lines += _told("abilities", lambda: _abilities(symbols.capabilities(adapter)))
         lines += _told("symbols", lambda: _symbols(adapter, webui))
     lines.append(f"python: {platform.python_version()} on {platform.platform()}")
-    lines += _told("packages", lambda: [f"packages{whose}: {', '.join(_packages())}"])
+    lines += _told("packages", lambda: [f"packages{whose}: {', '.join(packages())}"])
     lines += _told("device", lambda: [f"device: {_device()}"])
     lines += _told("models", lambda: _files(models_dir))
     return "\n".join(lines)
@@ -83,7 +84,7 @@ def line(adapter: str | None, problem: str = "") -> str:
         stated = symbols.capabilities(adapter) if adapter is not None else None
         lacking = [ability.value for ability in Ability if stated is not None and not stated.works(ability)]
         state = f"all but {', '.join(lacking)}" if lacking else "everything found"
-    where = " ".join(filter(None, [_host(adapter), _version(None)]))
+    where = " ".join(filter(None, [host_name(adapter), host_version(None)]))
     return f"LayerDiffuse {__version__} on {where}: {state}"
 
 
@@ -143,7 +144,7 @@ def _symbols(adapter: str, webui: Path | None) -> list[str]:
     return lines
 
 
-def _host(adapter: str | None) -> str:
+def host_name(adapter: str | None) -> str:
     return "no WebUI that LayerDiffuse knows" if adapter is None else symbols.capabilities(adapter).webui
 
 
@@ -208,7 +209,7 @@ def _defined(tree: ast.Module) -> set[str]:
     return found
 
 
-def _version(webui: Path | None) -> str | None:
+def host_version(webui: Path | None) -> str | None:
     """Return what the host calls its version."""
     if webui is None:
         module = sys.modules.get("modules_forge.forge_version")
@@ -225,7 +226,7 @@ def _version(webui: Path | None) -> str | None:
     return None
 
 
-def _packages() -> list[str]:
+def packages() -> list[str]:
     found = []
     for name in PACKAGES:
         try:
@@ -236,13 +237,11 @@ def _packages() -> list[str]:
 
 
 def _device() -> str:
-    torch = sys.modules.get("torch")
-    if torch is None:
+    found = device()
+    if found is None:
         return "not looked at: torch is not loaded"
-    if torch.cuda.is_available():
-        properties = torch.cuda.get_device_properties(0)
-        return f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    memory = f"{found.memory / 2**30:.0f} GiB" if found.memory else ""
+    return ", ".join(filter(None, [found.name, memory, found.driver]))
 
 
 def _files(models_dir: Path | None) -> list[str]:

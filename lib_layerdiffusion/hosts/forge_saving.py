@@ -20,7 +20,7 @@ from typing import Any
 
 from PIL import Image, PngImagePlugin
 
-from lib_layerdiffusion.hosts import left_out
+from lib_layerdiffusion.hosts import left_out, saved_files
 from lib_layerdiffusion.hosts.wrapping import wrap
 from lib_layerdiffusion.request.options import Options
 
@@ -61,7 +61,7 @@ def install() -> None:
     """Wrap the host's writers, once per process. Call when the host's modules are loaded."""
     from modules import images
 
-    wrap(images, "save_image", left_out.unsaved)
+    wrap(images, "save_image", saved_files.remembered)
     wrap(images, "image_grid", left_out.empty_in_grids)
     wrap(images, "save_image_with_geninfo", _write_ours_without_loss)
     # not every host has a stealth writer
