@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from lib_layerdiffusion import __version__
+from lib_layerdiffusion.device import device
 from lib_layerdiffusion.hosts import symbols
 from lib_layerdiffusion.hosts.capabilities import Ability, Capabilities
-from lib_layerdiffusion.hosts.device import device
 from lib_layerdiffusion.methods import FOLDER, WEIGHT_FILES
 
 PACKAGES = (

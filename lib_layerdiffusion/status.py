@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from lib_layerdiffusion import __version__, doctor
+from lib_layerdiffusion.device import device
 from lib_layerdiffusion.errors import LayerDiffuseError
 from lib_layerdiffusion.files.records import Records
 from lib_layerdiffusion.hosts import saved_files
 from lib_layerdiffusion.hosts.base import BaseModel, Host
-from lib_layerdiffusion.hosts.device import device
 from lib_layerdiffusion.methods import FOLDER, WEIGHT_FILES, WeightFile
 from lib_layerdiffusion.request.options import OPTIONS, Options
 

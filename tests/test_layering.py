@@ -1,8 +1,8 @@
 """Who may look at whom, wing by wing, checked against the source.
 
-From the ground up: errors, models < methods, pictures < files, request, trial < hosts < networks, page,
-command, doctor < status, transparency < job < scripts. A new wing, or a new arrow between two, starts in the
-table below.
+From the ground up: errors, device, models < methods, pictures < files, request, trial < hosts < networks,
+page, command, doctor < status, transparency < job < scripts. A new wing, or a new arrow between two, starts
+in the table below.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ PACKAGE = "lib_layerdiffusion"
 WINGS = {
     "": "",
     "errors": "",
+    "device": "",
     "models": "",
     "methods": "errors",
     "pictures": "errors",
@@ -35,8 +36,8 @@ WINGS = {
     "networks": "hosts files request methods models",
     "page": "hosts request pictures methods errors",
     "command": "files methods errors",
-    "doctor": "hosts methods",
-    "status": "doctor hosts files request methods errors",
+    "doctor": "hosts methods device",
+    "status": "doctor hosts files request methods device errors",
     "trial": "pictures methods errors",
     "__main__": "command doctor trial",
     "transparency": "networks hosts files pictures models methods errors",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 from urllib.parse import quote
 
@@ -9,6 +10,8 @@ from lib_layerdiffusion.trial.client import Client, Refused, Unusable
 
 SCRIPT = "layerdiffuse"
 STATUS = "/layerdiffuse/status"
+WAITS = (1, 2, 4, 8)
+"""Seconds between two tries."""
 HERE = "Install this extension there, and restart the WebUI."
 
 
@@ -22,7 +25,7 @@ def status(client: Client, found: list[str]) -> dict[str, Any]:
     if SCRIPT not in scripts:
         raise Unusable(_why_missing(extension))
     try:
-        told = client.get(STATUS)
+        told = _told(client)
     except Refused as refused:
         if refused.status != 404:
             raise Unusable(f"LayerDiffuse there cannot tell its state ({refused}).") from refused
@@ -40,6 +43,18 @@ def status(client: Client, found: list[str]) -> dict[str, Any]:
     if told.get("missing"):
         found.append(f"This version of the WebUI lacks {', '.join(told['missing'])}.")
     return told
+
+
+def _told(client: Client) -> Any:
+    """The state, asked for again while a WebUI that has just been started does not tell it yet."""
+    for seconds in WAITS:
+        try:
+            return client.get(STATUS)
+        except Refused as refused:
+            if refused.status != 404:
+                raise
+        time.sleep(seconds)
+    return client.get(STATUS)
 
 
 def of_checkpoint(client: Client, name: str) -> dict[str, str]:
@@ -89,7 +104,7 @@ def _extension(client: Client, found: list[str]) -> dict[str, Any] | None:
             state = "enabled" if one.get("enabled") else "disabled"
             found.append(f'An extension "{one.get("name")}", {state}.')
             return one
-    found.append(f"{len(listed)} extensions, none of them by this name.")
+    found.append(f"No extension of this name among the {len(listed)} that it lists.")
     return None
 
 

@@ -19,10 +19,11 @@ from lib_layerdiffusion.trial.jobs import SIZES, Failed, Jobs
 
 ALL_RIGHT, SOMETHING_WRONG, COULD_NOT_RUN, INTERRUPTED = 0, 1, 2, 130
 LEAST_SIDE, LARGEST_SIDE = 64, 4096
+KEYS = tuple(family.key for family in FAMILIES)
 
 EPILOG = f"""\
-names of methods: as in the panel, sdxl, sd15, or a weight file (layer_xl_fg2ble); by default those of the
-family of the selected checkpoint whose files are there
+names of methods: as in the panel, sdxl, sd15, or a weight file ({METHODS[-1].weights.name});
+by default those of the family of the selected checkpoint whose files are there
 
 user and password of --api-auth: --auth user:password, or the environment variable {AUTH}
 
@@ -68,7 +69,10 @@ def parser() -> argparse.ArgumentParser:
         "--fetch", action="store_true", help="let the WebUI fetch weight files that are missing"
     )
     made.add_argument(
-        "--report", type=Path, metavar="FOLDER", help="write report.md, report.json and sheet.png there"
+        "--report",
+        type=Path,
+        metavar="FOLDER",
+        help="write a report, as text and as JSON, and a sheet of all pictures there",
     )
     made.add_argument("--auth", default="", metavar="USER:PASSWORD", help="where the WebUI has --api-auth")
     made.add_argument(
@@ -185,11 +189,11 @@ class _Run:
         named = {}
         for name in self._chosen.checkpoint:
             told = connection.of_checkpoint(self._client, name)
-            if not told["family"]:
+            if told["family"] not in KEYS:
                 raise Unusable(f'"{name}" is no SDXL or SD1.5 checkpoint that the WebUI knows.')
             named[told["family"]] = name, told["title"]
         told = self._told.get("checkpoint") or {"family": "", "title": ""}
-        if told["family"] and not named:
+        if told["family"] in KEYS and not named:
             return {told["family"]: ("", told["title"])}
         if named:
             return named

@@ -146,10 +146,11 @@ def as_json(told: Mapping[str, Any], findings: Findings) -> dict[str, Any]:
 
 
 def write(folder: Path, told: Mapping[str, Any], findings: Findings) -> None:
-    """Write report.md, report.json and sheet.png. Raises OSError."""
-    (folder / "report.md").write_text(markdown(told, findings), "utf-8")
+    """Write the report as Markdown and as JSON, and the sheet of pictures. Raises OSError."""
+    named = folder / "report"
+    named.with_suffix(".md").write_text(markdown(told, findings), "utf-8")
     text = json.dumps(as_json(told, findings), indent=1, ensure_ascii=False)
-    (folder / "report.json").write_text(text + "\n", "utf-8")
+    named.with_suffix(".json").write_text(text + "\n", "utf-8")
     if findings.sheet:
         pictures = [picture for _, picture in findings.sheet]
         (folder / "sheet.png").write_bytes(png.write(sheet(pictures)))

@@ -34,7 +34,7 @@ ALIKE = 0.5
 MIXED: tuple[tuple[tuple[int, ...], str], ...] = (
     ((2, 1, 0, 3), "red and blue are swapped"),
     ((1, 2, 3, 0), "alpha stands before the colours"),
-    ((3, 0, 1, 2), "alpha stands in the place of red"),
+    ((3, 1, 2, 0), "alpha stands in the place of red"),
 )
 """Where each channel would have to be taken from to put the picture right."""
 
@@ -79,13 +79,12 @@ def _beyond(found: Errors) -> str:
 
 def _cause(result: Raster, true: Raster, found: Errors, own: float) -> str:
     planes = [result.plane(channel) for channel in range(4)]
-    for order, words in MIXED:
-        put_right = png.join(result.width, result.height, *(planes[channel] for channel in order))
-        if errors(put_right, true).psnr > found.psnr + BETTER:
-            return f"swapped channels: {words}."
-    inverted = png.join(result.width, result.height, *planes[:3], bytes(255 - value for value in planes[3]))
-    if errors(inverted, true).psnr > found.psnr + BETTER:
-        return "alpha is inverted."
+    changed = {f"swapped channels: {words}": [planes[n] for n in order] for order, words in MIXED}
+    changed["alpha is inverted"] = [*planes[:3], bytes(255 - value for value in planes[3])]
+    for words, channels in changed.items():
+        put_right = errors(png.join(result.width, result.height, *channels), true).psnr
+        if put_right > max(found.psnr + BETTER, LEAST - BETTER):
+            return f"{words}."
     if own < LEAST_OWN:
         return (
             f"the checkpoint: without LayerDiffuse it brings the same picture back with {own:.1f} dB. Choose "
