@@ -19,6 +19,10 @@ def main(arguments: list[str]) -> int:
         from lib_layerdiffusion.trial import main as trial
 
         return trial.main(arguments[1:])
+    if arguments[:1] == ["stack"]:
+        from lib_layerdiffusion.commands import stack
+
+        return stack.main(arguments[1:])
     from lib_layerdiffusion import command
 
     return command.main(arguments)

@@ -42,11 +42,12 @@ def offer(app: Any, adapter: str | None, host: Host | None, problem: str = "") -
 def status(adapter: str | None, host: Host | None, problem: str = "", checkpoint: str = "") -> dict[str, Any]:
     """Return it, as JSON can say it; `checkpoint` asks about another than the selected one."""
     computes = device()
+    version = doctor.host_version(None)
     told: dict[str, Any] = {
         "version": __version__,
         "problem": problem,
-        "host": doctor.host_name(adapter) if host is None else host.capabilities.webui,
-        "host_version": doctor.host_version(None) or "",
+        "host": doctor.host_name(adapter, version).removesuffix(",") if adapter else "",
+        "host_version": version or "",
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "packages": doctor.packages(),
@@ -54,6 +55,7 @@ def status(adapter: str | None, host: Host | None, problem: str = "", checkpoint
         "saved": saved_files.newest(),
     }
     if host is not None:
+        told["host"] = told["host"] or host.capabilities.webui
         told["missing"] = doctor.missing_symbols(adapter) if adapter else []
         told |= _of(host, checkpoint)
     return told

@@ -37,9 +37,10 @@ WINGS = {
     "page": "hosts request pictures methods errors",
     "command": "files methods errors",
     "doctor": "hosts methods device",
+    "commands": "pictures errors",
     "status": "doctor hosts files request methods device errors",
     "trial": "pictures methods errors",
-    "__main__": "command doctor trial",
+    "__main__": "commands command doctor trial",
     "transparency": "networks hosts files pictures models methods errors",
     "job": "transparency page networks hosts files request pictures models methods errors",
     "scripts": "job status doctor page hosts request errors",
@@ -49,10 +50,10 @@ PACKAGES = {
     "torch": "models transparency job networks hosts "
     "files.layer_patch files.layout files.records files.tensors",
     "einops": "models",
-    "numpy": "pictures transparency job page.latest request.settings",
+    "numpy": "pictures commands transparency job page.latest request.settings",
     "cv2": "pictures transparency.voting",
-    "PIL": "pictures page.latest job.hooks job.init_pictures job.quick_upscale job.script_runs job.state "
-    "hosts",
+    "PIL": "pictures commands page.latest job.hooks job.init_pictures job.quick_upscale job.script_runs "
+    "job.state hosts",
     # it maps what it reads, and what is mapped ends the process when the file is cut off
     "safetensors": "",
     "huggingface_hub": "files.download files.hub",
