@@ -14,6 +14,11 @@ def main(arguments: list[str]) -> int:
         from lib_layerdiffusion import doctor
 
         return doctor.main(arguments[1:])
+    if arguments[:1] == ["try"]:
+        # it drives a WebUI from anywhere, with the standard library alone
+        from lib_layerdiffusion.trial import main as trial
+
+        return trial.main(arguments[1:])
     if arguments[:1] == ["stack"]:
         from lib_layerdiffusion.commands import stack
 

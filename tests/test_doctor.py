@@ -148,7 +148,7 @@ def test_what_cannot_be_told_is_a_line_and_the_rest_is_told(
         raise RuntimeError("it is broken")
 
     whole = doctor.report(adapter, folder / "models", folder).splitlines()
-    for place in ("_device", "_packages", "_files", "_version", "_abilities", "_wanted"):
+    for place in ("_device", "packages", "_files", "host_version", "_abilities", "_wanted"):
         with monkeypatch.context() as patched:
             patched.setattr(doctor, place, broken)
             assert doctor.main([str(folder)]) == int(place == "_wanted")

@@ -21,7 +21,7 @@ from typing import Any
 
 from PIL import Image, PngImagePlugin
 
-from lib_layerdiffusion.hosts import left_out
+from lib_layerdiffusion.hosts import left_out, saved_files
 from lib_layerdiffusion.hosts.wrapping import wrap
 from lib_layerdiffusion.request.options import Options
 
@@ -75,7 +75,7 @@ def install(keeps_every: Callable[[], bool] = lambda: False) -> None:
     def is_kept(picture: Any, infotext: str | None = None) -> bool:
         return is_ours(picture, infotext) or (is_transparent(picture) and keeps_every())
 
-    wrap(images, "save_image", left_out.unsaved)
+    wrap(images, "save_image", saved_files.remembered)
     wrap(images, "image_grid", left_out.empty_in_grids)
     wrap(images, "save_image_with_geninfo", partial(_write_without_loss, is_kept))
     # not every host has a stealth writer
