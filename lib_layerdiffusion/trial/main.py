@@ -100,7 +100,7 @@ def main(arguments: Sequence[str]) -> int:
             for sentence in found:
                 _say(sentence)
         _Run(chosen, client, told, findings).run(wanted)
-    except (Unusable, BadSetting) as error:
+    except (Unusable, Refused, BadSetting) as error:
         print(error, file=sys.stderr)
         status = COULD_NOT_RUN
     except KeyboardInterrupt:
@@ -182,7 +182,8 @@ class _Run:
         finally:
             if before:
                 self._select(before)
-        self._told |= {"files": self._client.get(connection.STATUS).get("files", [])}
+        # those that were used have been read meanwhile
+        self._told |= {"files": connection.state(self._client).get("files", [])}
 
     def _checkpoints(self) -> dict[str, tuple[str, str]]:
         """By family: the name to select, "" for the one that is selected already, and its title."""
