@@ -20,12 +20,12 @@ def status(client: Client, found: list[str]) -> dict[str, Any]:
 
     What is found on the way, as far as that goes, is added to `found` as sentences.
     """
-    scripts = _always_on(client, found)
+    scripts = _scripts(client, found)
     extension = _extension(client, found)
     if SCRIPT not in scripts:
         raise Unusable(_why_missing(extension))
     try:
-        told = _told(client)
+        told = state(client)
     except Refused as refused:
         if refused.status != 404:
             raise Unusable(f"LayerDiffuse there cannot tell its state ({refused}).") from refused
@@ -45,8 +45,8 @@ def status(client: Client, found: list[str]) -> dict[str, Any]:
     return told
 
 
-def _told(client: Client) -> Any:
-    """The state, asked for again while a WebUI that has just been started does not tell it yet."""
+def state(client: Client) -> Any:
+    """Return what it tells, asked again while a WebUI that has just been started does not. Raises Refused."""
     for seconds in WAITS:
         try:
             return client.get(STATUS)
@@ -66,22 +66,21 @@ def of_checkpoint(client: Client, name: str) -> dict[str, str]:
     return dict(told.get("checkpoint") or {"family": "", "title": ""})
 
 
-def _always_on(client: Client, found: list[str]) -> set[str]:
-    """Names of the scripts that run in every job."""
+def _scripts(client: Client, found: list[str]) -> set[str]:
+    """Names of the scripts that are loaded."""
     try:
-        told = client.get("/sdapi/v1/script-info")
+        told = client.get("/sdapi/v1/scripts")
     except Refused as refused:
         if refused.status not in (404, 405, 200):
             raise Unusable(
                 f"The web API of {client.url} fails ({refused}); its console says why."
             ) from refused
         raise Unusable(_why_no_api(client)) from refused
-    if not isinstance(told, list):
+    names = told.get("txt2img") if isinstance(told, dict) else None
+    if not isinstance(names, list):
         raise Unusable(f"What answers at {client.url} is no WebUI of Stable Diffusion; check the address.")
     found.append("A WebUI with its web API.")
-    return {
-        str(one.get("name", "")).lower() for one in told if isinstance(one, dict) and one.get("is_alwayson")
-    }
+    return {str(name).lower() for name in names}
 
 
 def _why_no_api(client: Client) -> str:

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,7 @@ def main(arguments: Sequence[str]) -> int:
             for sentence in found:
                 _say(sentence)
         _Run(chosen, client, told, findings).run(wanted)
-    except (Unusable, BadSetting) as error:
+    except (Unusable, Refused, BadSetting) as error:
         print(error, file=sys.stderr)
         status = COULD_NOT_RUN
     except KeyboardInterrupt:
@@ -182,7 +183,10 @@ class _Run:
         finally:
             if before:
                 self._select(before)
-        self._told |= {"files": self._client.get(connection.STATUS).get("files", [])}
+        # those that were used have been read meanwhile
+        self._told |= {"files": connection.state(self._client).get("files", [])}
+        self._number = self._total = 0
+        self._note("Hashes", _hashes(self._told["files"], {f.name for m in tried for f in _files_of(m)}), 0)
 
     def _checkpoints(self) -> dict[str, tuple[str, str]]:
         """By family: the name to select, "" for the one that is selected already, and its title."""
@@ -215,15 +219,10 @@ class _Run:
             text += f"; {amount:.0f} MB will be fetched: {names}"
         elif missing:
             text += f"; missing: {names} ({amount:.0f} MB), which --fetch has fetched"
-        others = [
-            f"{name} is not the released file of its size"
-            for name, file in there.items()
-            if file["hash"] == "another" and file["released"]
-        ]
-        text = ". ".join([text, *damaged, *others])
+        text = ". ".join([text, *damaged])
         left_out = [] if self._chosen.fetch else missing
         tried = [method for method in methods if not set(_files_of(method)) & set(left_out)]
-        state = WRONG if damaged or (left_out and named) else NOTE if missing or others else RIGHT
+        state = WRONG if damaged or (left_out and named) else NOTE if missing else RIGHT
         self._note("Files", Outcome(state, text), 0)
         if not tried:
             raise Unusable("There is no method whose weight files are there; --fetch has them fetched.")
@@ -270,3 +269,17 @@ def _files_of(method: Method) -> list[WeightFile]:
         if not method.pictures and method.frames == 1:
             own.append(method.family.encoder)
     return own
+
+
+def _hashes(files: Sequence[dict[str, Any]], used: set[str]) -> Outcome:
+    """What is known of the files that were used, now that they have been read."""
+    used_files = [file for file in files if file["name"] in used]
+    count = Counter(file["hash"] for file in used_files if file["released"])
+    other = [file["name"] for file in used_files if not file["released"]]
+    text = (
+        ", ".join(f"{number} {words}" for words, number in sorted(count.items())) or "none of a released size"
+    )
+    text += f"; of another size than a release: {', '.join(other)}" if other and count else ""
+    damaged = [f"{file['name']} is damaged: {file['problem']}" for file in used_files if file["problem"]]
+    state = WRONG if damaged else NOTE if other or count["another"] else RIGHT
+    return Outcome(state, ". ".join([text, *damaged]), dict(count))

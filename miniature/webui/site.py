@@ -63,7 +63,7 @@ class Site:
         scripts = [SCRIPT] if self.loaded else []
         told = {
             "/internal/ping": {},
-            "/sdapi/v1/script-info": [{"name": name, "is_alwayson": True, "args": []} for name in scripts],
+            "/sdapi/v1/scripts": {"txt2img": scripts, "img2img": scripts},
             "/sdapi/v1/extensions": [{"name": "sd-forge-layerdiffuse", "enabled": self.enabled}]
             * self.installed,
             OPTIONS: {"sd_model_checkpoint": self.trained.host.family},

@@ -22,8 +22,9 @@ from miniature.webui.site import Site
 from tests.trial.conftest import QUICK
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPTS = "/sdapi/v1/script-info"
-OURS = [{"name": "layerdiffuse", "is_alwayson": True}]
+SCRIPTS = "/sdapi/v1/scripts"
+NONE: dict[str, list[str]] = {"txt2img": [], "img2img": []}
+OURS = {"txt2img": ["layerdiffuse", "x/y/z plot"]}
 LISTED = "/sdapi/v1/extensions"
 STATUS = "/layerdiffuse/status"
 
@@ -59,10 +60,16 @@ def extension(enabled: bool) -> list[dict[str, Any]]:
         ({}, "is no WebUI of Stable Diffusion; check the address."),
         ({"/internal/ping": {}}, "runs without its web API; start it with --api."),
         ({SCRIPTS: {"detail": "welcome"}}, "is no WebUI of Stable Diffusion"),
-        ({SCRIPTS: []}, "LayerDiffuse is not loaded in that WebUI. Install this extension there"),
-        ({SCRIPTS: [], LISTED: [{"name": "other"}]}, "LayerDiffuse is not loaded in that WebUI."),
-        ({SCRIPTS: [], LISTED: extension(False)}, "LayerDiffuse is disabled in that WebUI; enable it on the"),
-        ({SCRIPTS: [], LISTED: extension(True)}, "LayerDiffuse is enabled in that WebUI and was not loaded"),
+        ({SCRIPTS: NONE}, "LayerDiffuse is not loaded in that WebUI. Install this extension there"),
+        ({SCRIPTS: NONE, LISTED: [{"name": "other"}]}, "LayerDiffuse is not loaded in that WebUI."),
+        (
+            {SCRIPTS: NONE, LISTED: extension(False)},
+            "LayerDiffuse is disabled in that WebUI; enable it on the",
+        ),
+        (
+            {SCRIPTS: NONE, LISTED: extension(True)},
+            "LayerDiffuse is enabled in that WebUI and was not loaded",
+        ),
         ({SCRIPTS: OURS}, "is another extension, or an older one, or could not start"),
         (
             {
@@ -83,7 +90,7 @@ def test_what_is_not_there(pages: Mapping[str, Any], wanted: str, capsys: pytest
 
 
 def test_what_is_found_is_said_before_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
-    with serve(answer_nothing, look_at({SCRIPTS: [], LISTED: extension(False)})) as url:
+    with serve(answer_nothing, look_at({SCRIPTS: NONE, LISTED: extension(False)})) as url:
         assert main.main(["--url", url]) == COULD_NOT_RUN
     assert capsys.readouterr().out.splitlines() == [
         "A WebUI with its web API.",
@@ -124,7 +131,7 @@ def test_methods_of_another_family_than_the_checkpoint(
 
 
 def test_user_and_password(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    with serve(answer_nothing, look_at({SCRIPTS: []}), auth="me:se:cret") as url:
+    with serve(answer_nothing, look_at({SCRIPTS: NONE}), auth="me:se:cret") as url:
         assert "wants a user and a password; give them as --auth" in sentence(
             capsys, main.main(["--url", url])
         )
