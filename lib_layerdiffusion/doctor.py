@@ -1,7 +1,8 @@
 """A report of what LayerDiffuse finds around it: what a bug report needs.
 
 Inside a WebUI it looks at what is loaded. Outside, `main` looks at the files of the WebUI whose extension
-this is, or of the one given: nothing of it is imported or run.
+this is, or of the one given: nothing of it is imported or run. It then also says what a version that nobody
+has run yet would break.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 
 from lib_layerdiffusion import __version__, hosts
 from lib_layerdiffusion.device import device
-from lib_layerdiffusion.hosts import symbols
+from lib_layerdiffusion.hosts import changes, symbols
 from lib_layerdiffusion.hosts.capabilities import Ability, Capabilities
 from lib_layerdiffusion.methods import FOLDER, WEIGHT_FILES
 
@@ -53,6 +54,8 @@ def report(adapter: str | None, models_dir: Path | None, webui: Path | None = No
     if adapter is not None:
         lines += _told("abilities", lambda: _abilities(symbols.capabilities(adapter)))
         lines += _told("symbols", lambda: _symbols(adapter, webui))
+        if webui is not None:
+            lines += _told("signatures", lambda: changes.warnings(adapter, webui))
     lines.append(f"python: {platform.python_version()} on {platform.platform()}")
     lines += _told("packages", lambda: [f"packages{whose}: {', '.join(packages())}"])
     lines += _told("device", lambda: [f"device: {_device()}"])
@@ -287,7 +290,11 @@ def main(arguments: list[str]) -> int:
 
 def _is_whole(adapter: str, webui: Path) -> bool:
     try:
-        return not missing_symbols(adapter, webui) and not unreadable_files(adapter, webui)
+        return not (
+            missing_symbols(adapter, webui)
+            or unreadable_files(adapter, webui)
+            or changes.breaking(adapter, webui)
+        )
     # the report says why
     except Exception:
         return False

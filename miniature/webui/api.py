@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, urlsplit
 from PIL import Image, PngImagePlugin
 
 from lib_layerdiffusion.errors import LayerDiffuseError
-from lib_layerdiffusion.hosts.forge_saving import send_ours_as_png
+from lib_layerdiffusion.hosts.forge_saving import is_ours, send_as_png
 from lib_layerdiffusion.pictures.reading import open_picture
 from lib_layerdiffusion.request.settings import ARGUMENTS
 from miniature.webui.processing import Processing, WebUI
@@ -72,7 +72,7 @@ def answer_with(choose: Callable[[Mapping[str, Any]], tuple[WebUI, Any]]) -> Ans
             raise Refused(error.status_code, error.detail) from error
         finally:
             script.handlers.host.settings = {}
-        send = send_ours_as_png(partial(encode_pil_to_base64, samples_format=webui.samples_format))
+        send = send_as_png(is_ours, partial(encode_pil_to_base64, samples_format=webui.samples_format))
         images = [send(image).decode() for image in [*result.images, *result.extra_images]]
         return {"images": images, "info": result.js()}
 

@@ -194,6 +194,9 @@ class MiniatureHost:
     def keep(self, picture: Image.Image) -> None:
         forge_saving.mark(picture)
 
+    def keeps_every(self) -> bool:
+        return self.options().keep_every
+
     def name_layer(self, picture: Image.Image, layer: str) -> None:
         forge_saving.name_layer(picture, layer)
 
