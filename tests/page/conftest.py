@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import html
 import itertools
 import json
@@ -24,6 +23,7 @@ from miniature.webui.host import MiniatureHost
 from miniature.webui.infotext_format import read
 from miniature.webui.processing import WebUI
 from miniature.webui.script import load_script
+from tests.helpers.fresh_networks import fresh
 from tests.helpers.jobs import request
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def page_host(models_dir: Path) -> MiniatureHost:
 @pytest.fixture(scope="session")
 def page_webui(base: BaseModel) -> WebUI:
     """The WebUI behind the page."""
-    return WebUI(copy.deepcopy(base))
+    return WebUI(fresh(base))
 
 
 @pytest.fixture(scope="session")
