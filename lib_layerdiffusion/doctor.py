@@ -1,13 +1,15 @@
 """A report of what LayerDiffuse finds around it: what a bug report needs.
 
 Inside a WebUI it looks at what is loaded. Outside, `main` looks at the files of the WebUI whose extension
-this is, or of the one given: nothing of it is imported or run.
+this is, or of the one given: nothing of it is imported or run. It then also says what a version that nobody
+has run yet would break.
 """
 
 from __future__ import annotations
 
 import ast
 import platform
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -15,8 +17,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lib_layerdiffusion import __version__
-from lib_layerdiffusion.hosts import symbols
+from lib_layerdiffusion import __version__, hosts
+from lib_layerdiffusion.device import device
+from lib_layerdiffusion.hosts import changes, symbols
 from lib_layerdiffusion.hosts.capabilities import Ability, Capabilities
 from lib_layerdiffusion.methods import FOLDER, WEIGHT_FILES
 
@@ -31,12 +34,6 @@ PACKAGES = (
     "gradio",
     "huggingface-hub",
 )
-SIGNS = {
-    "backend/patcher/base.py": ("forge", "neo", "set_model_vae_regulation"),
-    "ldm_patched/modules/model_management.py": ("classic", "reforge", "def unload_model_clones"),
-}
-"""File of a host: its adapter if the file holds the text, or else the other one."""
-
 UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError, OSError)
 """What reading a file as Python raises where it is none, or may not be read."""
 
@@ -51,14 +48,16 @@ def report(adapter: str | None, models_dir: Path | None, webui: Path | None = No
     whose = "" if webui is None else " of this Python"
     lines = [
         f"LayerDiffuse {__version__}, in {Path(__file__).resolve().parents[1]}",
-        *_told("host", lambda: [f"host: {_host(adapter)}, version {_version(webui) or 'unknown'}"]),
+        *_told("host", lambda: [_host_line(adapter, host_version(webui))]),
         *([f"problem: {problem}"] if problem else []),
     ]
     if adapter is not None:
         lines += _told("abilities", lambda: _abilities(symbols.capabilities(adapter)))
         lines += _told("symbols", lambda: _symbols(adapter, webui))
+        if webui is not None:
+            lines += _told("signatures", lambda: changes.warnings(adapter, webui))
     lines.append(f"python: {platform.python_version()} on {platform.platform()}")
-    lines += _told("packages", lambda: [f"packages{whose}: {', '.join(_packages())}"])
+    lines += _told("packages", lambda: [f"packages{whose}: {', '.join(packages())}"])
     lines += _told("device", lambda: [f"device: {_device()}"])
     lines += _told("models", lambda: _files(models_dir))
     return "\n".join(lines)
@@ -83,17 +82,27 @@ def line(adapter: str | None, problem: str = "") -> str:
         stated = symbols.capabilities(adapter) if adapter is not None else None
         lacking = [ability.value for ability in Ability if stated is not None and not stated.works(ability)]
         state = f"all but {', '.join(lacking)}" if lacking else "everything found"
-    where = " ".join(filter(None, [_host(adapter), _version(None)]))
+    version = host_version(None)
+    where = " ".join(filter(None, [host_name(adapter, version), version]))
     return f"LayerDiffuse {__version__} on {where}: {state}"
 
 
 def adapter_of(webui: Path) -> str | None:
     """Return the adapter that fits the WebUI in a folder, None where none does. Raises OSError."""
-    for name, (with_text, without, text) in SIGNS.items():
-        file = webui / name
-        if file.is_file():
-            return with_text if text.encode() in file.read_bytes() else without
-    return None
+
+    def fits(adapter: hosts.Adapter) -> bool:
+        # by its text: what somebody broke is the same WebUI still
+        file = webui.joinpath(*adapter.module.split(".")).with_suffix(".py")
+        sign = adapter.has.rpartition(".")[2].encode()
+        return file.is_file() and re.search(rb"\b(def|class) " + sign + rb"\b", file.read_bytes()) is not None
+
+    try:
+        version = host_version(webui)
+    # the report says why
+    except Exception:
+        version = None
+    adapter = hosts.choose(fits, version)
+    return None if adapter is None else adapter.file
 
 
 def missing_symbols(adapter: str, webui: Path | None = None) -> list[str]:
@@ -143,8 +152,16 @@ def _symbols(adapter: str, webui: Path | None) -> list[str]:
     return lines
 
 
-def _host(adapter: str | None) -> str:
-    return "no WebUI that LayerDiffuse knows" if adapter is None else symbols.capabilities(adapter).webui
+def host_name(adapter: str | None, version: str | None) -> str:
+    if adapter is None:
+        return "no WebUI that LayerDiffuse knows"
+    webui = symbols.capabilities(adapter).webui
+    known = hosts.of(adapter).is_named(version)
+    return webui if known else f"a WebUI like {webui}, not known by its name,"
+
+
+def _host_line(adapter: str | None, version: str | None) -> str:
+    return f"host: {host_name(adapter, version).removesuffix(',')}, version {version or 'unknown'}"
 
 
 def _abilities(stated: Capabilities) -> list[str]:
@@ -208,12 +225,10 @@ def _defined(tree: ast.Module) -> set[str]:
     return found
 
 
-def _version(webui: Path | None) -> str | None:
+def host_version(webui: Path | None) -> str | None:
     """Return what the host calls its version."""
     if webui is None:
-        module = sys.modules.get("modules_forge.forge_version")
-        version = getattr(module, "version", None)
-        return None if version is None else str(version)
+        return hosts.version()
     file = webui / "modules_forge" / "forge_version.py"
     try:
         statements = _parsed(file).body
@@ -225,7 +240,7 @@ def _version(webui: Path | None) -> str | None:
     return None
 
 
-def _packages() -> list[str]:
+def packages() -> list[str]:
     found = []
     for name in PACKAGES:
         try:
@@ -236,13 +251,11 @@ def _packages() -> list[str]:
 
 
 def _device() -> str:
-    torch = sys.modules.get("torch")
-    if torch is None:
+    found = device()
+    if found is None:
         return "not looked at: torch is not loaded"
-    if torch.cuda.is_available():
-        properties = torch.cuda.get_device_properties(0)
-        return f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    memory = f"{found.memory / 2**30:.0f} GiB" if found.memory else ""
+    return ", ".join(filter(None, [found.name, memory, found.driver]))
 
 
 def _files(models_dir: Path | None) -> list[str]:
@@ -277,7 +290,11 @@ def main(arguments: list[str]) -> int:
 
 def _is_whole(adapter: str, webui: Path) -> bool:
     try:
-        return not missing_symbols(adapter, webui) and not unreadable_files(adapter, webui)
+        return not (
+            missing_symbols(adapter, webui)
+            or unreadable_files(adapter, webui)
+            or changes.breaking(adapter, webui)
+        )
     # the report says why
     except Exception:
         return False

@@ -10,14 +10,22 @@ from typing import Any
 
 import pytest
 
-from lib_layerdiffusion import __version__, doctor
+from lib_layerdiffusion import __version__, doctor, hosts
 from lib_layerdiffusion.hosts import symbols
 from lib_layerdiffusion.methods import METHODS
 from tests.helpers import host_records
+from tests.helpers.stub_hosts import VERSIONS
 from tests.hosts.test_host_tables import source_of
 
 ROOT = Path(__file__).resolve().parent.parent
-RECORDS = {"forge": "forge", "neo": "neo", "reforge": "reforge", "classic": "classic", "early": "early_forge"}
+RECORDS = {
+    "forge": "forge",
+    "ersatz": "ersatz",
+    "neo": "neo",
+    "reforge": "reforge",
+    "classic": "classic",
+    "early": "early_forge",
+}
 
 
 @pytest.fixture(params=RECORDS)
@@ -30,7 +38,8 @@ def webui(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(source_of(lines), "utf-8")
         (file.parent / "__init__.py").touch()
-    (folder / "modules_forge" / "forge_version.py").write_text('version = "9.8.7"\n', "utf-8")
+    version = VERSIONS[RECORDS[request.param]]
+    (folder / "modules_forge" / "forge_version.py").write_text(f'version = "{version}"\n', "utf-8")
     if request.param == "neo":
         (folder / "backend/patcher/lora.py").write_text("from x import weight_adapter\n", "utf-8")
     return {"early": "classic"}.get(request.param, request.param), folder
@@ -52,7 +61,10 @@ def test_report_names_everything(webui: tuple[str, Path], capsys: pytest.Capture
     assert doctor.main([str(folder)]) == 0
     report = capsys.readouterr().out
     assert report.startswith(f"LayerDiffuse {__version__}, in {ROOT}\n")
-    assert f"host: {symbols.capabilities(adapter).webui}, version 9.8.7\n" in report
+    total = sum(map(len, host_records.read(record_of(folder, adapter)).values()))
+    assert f"\nsignatures: {total} of {total} are those of " in report
+    version = (folder / "modules_forge" / "forge_version.py").read_text("utf-8").split('"')[1]
+    assert f"host: {symbols.capabilities(adapter).webui}, version {version}\n" in report
     assert "works: six SDXL methods, four SD1.5 methods" in report
     assert "symbols missing: none\n" in report
     assert re.search(r"python: 3\.\d+\.\d+ on ", report)
@@ -63,6 +75,11 @@ def test_report_names_everything(webui: tuple[str, Path], capsys: pytest.Capture
     assert f"  {present}: 4 bytes\n" in report
     assert report.count(": not there\n") == 13
     assert "  something else.pt: not one of ours\n" in report
+
+
+def record_of(folder: Path, adapter: str) -> str:
+    early = 'version = "0.0.17' in (folder / "modules_forge" / "forge_version.py").read_text("utf-8")
+    return "early_forge" if early else adapter
 
 
 def test_a_symbol_that_an_update_removed_is_named(
@@ -100,7 +117,7 @@ def test_a_file_that_is_no_python_is_named_and_the_rest_told(
     named = re.escape(str(file))
     assert re.search(rf"\ncannot be read, so what it defines is unknown: {named} \({reason}\)\n", report)
     assert "symbols missing: none\n" in report
-    assert "version 9.8.7\n" in report
+    assert re.search(r"^host: .+, version (?!unknown)", report, re.M)
     assert "device: " in report
     assert report.count(": not there\n") == 14
 
@@ -110,13 +127,14 @@ def test_a_version_and_a_sign_that_are_no_python(
 ) -> None:
     adapter, folder = webui
     (folder / "modules_forge" / "forge_version.py").write_bytes(b"version = (\n")
-    for name in doctor.SIGNS:
-        if (folder / name).is_file():
-            (folder / name).write_bytes((folder / name).read_bytes() + b"\n\xff(\n")
-    assert doctor.adapter_of(folder) == adapter
+    for name in {folder.joinpath(*one.module.split(".")).with_suffix(".py") for one in hosts.ADAPTERS}:
+        if name.is_file():
+            name.write_bytes(name.read_bytes() + b"\n\xff(\n")
+    # without its name it is one of its family
+    assert doctor.adapter_of(folder) == {"ersatz": "forge"}.get(adapter, adapter)
     assert doctor.main([str(folder)]) == 1
     report = capsys.readouterr().out
-    assert ", version unknown\n" in report
+    assert re.search(r"^host: a WebUI like .*, not known by its name, version unknown$", report, re.M)
     assert "cannot be read, so what it defines is unknown: " in report
 
 
@@ -124,13 +142,13 @@ def test_what_cannot_be_told_is_a_line_and_the_rest_is_told(
     webui: tuple[str, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever is broken: a driver, the records of the packages, a disk, our own files."""
-    _, folder = webui
+    adapter, folder = webui
 
     def broken(*arguments: object) -> Any:
         raise RuntimeError("it is broken")
 
-    whole = doctor.report("forge", folder / "models", folder).splitlines()
-    for place in ("_device", "_packages", "_files", "_version", "_abilities", "_wanted"):
+    whole = doctor.report(adapter, folder / "models", folder).splitlines()
+    for place in ("_device", "packages", "_files", "host_version", "_abilities", "_wanted"):
         with monkeypatch.context() as patched:
             patched.setattr(doctor, place, broken)
             assert doctor.main([str(folder)]) == int(place == "_wanted")
@@ -138,6 +156,53 @@ def test_what_cannot_be_told_is_a_line_and_the_rest_is_told(
         assert len([line for line in report if "could not be told (RuntimeError: it is broken)" in line]) == 1
         assert report[0] == whole[0]
         assert len(report) >= len(whole) - 15
+
+
+CHANGES = {
+    "one more argument": ("sampling_prepare(unet, x)", "sampling_prepare(unet, x, device)", "Stop At"),
+    "one less": ("sampling_prepare(unet, x)", "sampling_prepare(unet)", "Stop At"),
+    "another name": ("strength_patch=1.0", "amount=1.0", "six SDXL methods, four SD1.5 methods, img2img"),
+    "gone": ("def on_ui_settings", "def on_settings", "settings"),
+    "taken over": ("class ModelPatcher", "class Patcher", "six SDXL methods, four SD1.5 methods, img2img"),
+    "hook": ("def post_sample(", "def after_sample(", "everything"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_version_never_seen_is_told_what_it_would_break(
+    webui: tuple[str, Path], capsys: pytest.CaptureFixture[str], change: str
+) -> None:
+    _, folder = webui
+    old, new, ability = CHANGES[change]
+    files = [file for file in folder.rglob("*.py") if old in file.read_text("utf-8")]
+    for file in files:
+        file.write_text(file.read_text("utf-8").replace(old, new), "utf-8")
+    assert doctor.main([str(folder)]) == 1
+    report = capsys.readouterr().out
+    where = files[0].relative_to(folder).as_posix()
+    assert re.search(rf"^would break {re.escape(ability)}.*: {where}: recorded .*, is .+$", report, re.M)
+
+
+def test_changes_that_take_our_calls_break_nothing(
+    webui: tuple[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, folder = webui
+    changes = {
+        "sampling_prepare(unet, x)": "sampling_prepare(patcher, latents, *, fast=False)",
+        "soft_empty_cache(force=False)": "soft_empty_cache(**how)",
+        "image_grid(imgs, batch_size=1, rows=None)": "image_grid(*imgs)",
+    }
+    for file in folder.rglob("*.py"):
+        text = file.read_text("utf-8")
+        for old, new in changes.items():
+            text = text.replace(old, new)
+        file.write_text(text, "utf-8")
+    (folder / "modules" / "stealth_infotext.py").unlink(missing_ok=True)
+    assert doctor.main([str(folder)]) == 0
+    report = capsys.readouterr().out
+    assert "would break" not in report
+    (line,) = re.findall(r"^changed, but takes our calls: (.+)$", report, re.M)
+    assert {one.split()[-1] for one in line.split(", ")} == {one.partition("(")[0] for one in changes}
 
 
 def test_a_webui_that_may_not_be_read(
@@ -173,13 +238,15 @@ def test_a_folder_that_is_no_webui(tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_a_running_webui_is_looked_at_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     made = host_records.install(monkeypatch, "reforge")
-    made["modules_forge.forge_version"].version = "1.2.3"
+    made["modules_forge.forge_version"].version = "1.0.0v2"
     made["ldm_patched.modules.weight_adapter"].LoRAAdapter = object
-    assert doctor.line("reforge") == f"LayerDiffuse {__version__} on reForge 1.2.3: everything found"
+    assert doctor.line("reforge") == f"LayerDiffuse {__version__} on reForge 1.0.0v2: everything found"
     del made["ldm_patched.modules.conds"].CONDRegular
     expected = "missing: ldm_patched.modules.conds.CONDRegular"
-    assert doctor.line("reforge").endswith(f" on reForge 1.2.3: {expected}")
+    assert doctor.line("reforge").endswith(f" on reForge 1.0.0v2: {expected}")
     assert "symbols missing: ldm_patched.modules.conds.CONDRegular\n" in doctor.report("reforge", None)
+    made["modules_forge.forge_version"].version = "1.2.3"
+    assert " on a WebUI like reForge, not known by its name, 1.2.3: missing" in doctor.line("reforge")
     assert doctor.line(None, "No such host.").endswith(": No such host.")
 
 

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from lib_layerdiffusion import command
+from lib_layerdiffusion.commands import stack
 from tests.helpers.jobs import picture
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,6 +40,16 @@ def test_commands_for_weight_files(
 
 def test_every_command_for_weight_files_is_documented() -> None:
     assert {words[0] for words in WEIGHT_COMMANDS} == {"list", "fetch", "verify", "where"}
+
+
+def test_commands_for_layered_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("meadow", "apple", "star"):
+        Image.fromarray(picture()).save(f"{name}.png")
+    Image.new("RGBA", (9, 9), "red").save("sprite.png")
+    for words in lines("docs/layers.md", "python -m lib_layerdiffusion stack "):
+        assert stack.main(words) == 0
+        assert (tmp_path / words[0]).stat().st_size > 100
 
 
 def test_check_of_a_result(

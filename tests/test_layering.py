@@ -1,7 +1,8 @@
 """Who may look at whom, wing by wing, checked against the source.
 
-From the ground up: errors, models < methods, pictures < files, request < hosts < networks, page, command,
-doctor < transparency < job < scripts. A new wing, or a new arrow between two, starts in the table below.
+From the ground up: errors, device, models < methods, pictures < files, request, trial < hosts < networks,
+page, command, doctor < status, transparency < job < scripts. A new wing, or a new arrow between two, starts
+in the table below.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ PACKAGE = "lib_layerdiffusion"
 WINGS = {
     "": "",
     "errors": "",
+    "device": "",
     "models": "",
     "methods": "errors",
     "pictures": "errors",
@@ -34,21 +36,24 @@ WINGS = {
     "networks": "hosts files request methods models",
     "page": "hosts request pictures methods errors",
     "command": "files methods errors",
-    "doctor": "hosts methods",
-    "__main__": "command doctor",
+    "doctor": "hosts methods device",
+    "commands": "pictures errors",
+    "status": "doctor hosts files request methods device errors",
+    "trial": "pictures methods errors",
+    "__main__": "commands command doctor trial",
     "transparency": "networks hosts files pictures models methods errors",
     "job": "transparency page networks hosts files request pictures models methods errors",
-    "scripts": "job doctor page hosts request errors",
+    "scripts": "job status doctor page hosts request errors",
 }
 # Who may import what comes from elsewhere; the standard library is open to all.
 PACKAGES = {
     "torch": "models transparency job networks hosts "
     "files.layer_patch files.layout files.records files.tensors",
     "einops": "models",
-    "numpy": "pictures transparency job page.latest request.settings",
+    "numpy": "pictures commands transparency job page.latest request.settings",
     "cv2": "pictures transparency.voting",
-    "PIL": "pictures page.latest job.hooks job.init_pictures job.quick_upscale job.script_runs job.state "
-    "hosts",
+    "PIL": "pictures commands page.latest job.hooks job.init_pictures job.quick_upscale job.script_runs "
+    "job.state hosts",
     # it maps what it reads, and what is mapped ends the process when the file is cut off
     "safetensors": "",
     "huggingface_hub": "files.download files.hub",

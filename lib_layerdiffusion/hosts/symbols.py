@@ -33,10 +33,11 @@ OBJECTS = {
 
 SHARED = (
     *("webui", "webui_jobs", "forge_scripts", "webui_page", "webui_state", "result_texts"),
-    *("forge_saving", "forge_sampling", "own_weights", "job_methods", "left_out", "wrapping"),
+    *("forge_saving", "forge_sampling", "own_weights", "job_methods", "left_out", "saved_files", "wrapping"),
 )
 FILES = {
     "forge": ("forge", "backend", *SHARED),
+    "ersatz": ("ersatz", "forge", "backend", *SHARED),
     "neo": ("neo", "weight_adapters", "backend", *SHARED),
     "reforge": ("reforge", "weight_adapters", "ldm_patched", *SHARED),
     "classic": ("classic", "ldm_patched", *SHARED),

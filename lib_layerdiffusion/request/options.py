@@ -54,6 +54,12 @@ OPTIONS: tuple[Option, ...] = (
         server=True,
     ),
     Option(
+        "keep_every",
+        "Keep the transparency of every picture",
+        False,
+        info="also where a model of its own kind, or another script, made it; off: they are saved as always",
+    ),
+    Option(
         "decode_passes",
         "Passes of the transparency decode",
         8,
@@ -101,6 +107,7 @@ class Options:
     preview: bool = True
     saved_suffix: str = ".png"
     saved_folder: Path | None = None
+    keep_every: bool = False
     decode_passes: int | str = 8
     low_memory: bool = False
     model_folder: Path | None = None

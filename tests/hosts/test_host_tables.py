@@ -9,12 +9,11 @@ import pytest
 
 import dev
 from lib_layerdiffusion import hosts
-from lib_layerdiffusion.hosts import symbols
+from lib_layerdiffusion.hosts import records, symbols
 from lib_layerdiffusion.hosts.capabilities import Ability, Capabilities
 from tests.helpers import host_records
 
-RECORDS = {adapter: (adapter,) for adapter in symbols.FILES} | {"classic": ("classic", "early_forge")}
-"""Adapter: the hosts it runs on."""
+RECORDS = records.OF_ADAPTER
 
 
 def test_tables_are_those_of_the_code() -> None:
@@ -23,16 +22,16 @@ def test_tables_are_those_of_the_code() -> None:
 
 
 def test_every_adapter_is_in_the_tables() -> None:
-    assert {adapter.module for adapter in hosts.ADAPTERS} == set(symbols.FILES)
+    assert {adapter.file for adapter in hosts.ADAPTERS} == set(symbols.FILES)
     files = {file for files in symbols.FILES.values() for file in files}
     present = {path.stem for path in symbols.FOLDER.glob("*.py")}
-    assert present - files == {"__init__", "base", "capabilities", "symbols"}
+    assert present - files == {"__init__", "base", "capabilities", "changes", "records", "symbols"}
 
 
 @pytest.mark.parametrize("adapter", symbols.FILES)
 def test_symbols_of_a_host_are_in_no_other_hosts_files(adapter: str) -> None:
-    families = {"forge": "backend", "neo": "backend", "reforge": "ldm_patched", "classic": "ldm_patched"}
-    other = ({"backend", "ldm_patched"} - {families[adapter]}).pop()
+    family = "ldm_patched" if adapter in ("reforge", "classic") else "backend"
+    other = ({"backend", "ldm_patched"} - {family}).pop()
     used = symbols.modules(adapter)
     assert used
     assert not any(symbol.startswith(f"{other}.") for symbol in used)
@@ -42,6 +41,7 @@ def test_symbols_of_a_host_are_in_no_other_hosts_files(adapter: str) -> None:
     ("adapter", "symbol"),
     [
         ("forge", "backend.memory_management.unload_model_clones"),
+        ("ersatz", "backend.memory_management.unload_model_clones"),
         ("neo", "backend.patcher.lora.weight_adapter"),
         ("reforge", "ldm_patched.modules.model_management.load_models_gpu"),
         ("classic", "modules_forge.main_thread.run_and_wait_result"),
@@ -60,7 +60,7 @@ def test_symbols_that_a_host_lacks_are_not_used_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("adapter", "record"), [(adapter, record) for adapter, records in RECORDS.items() for record in records]
+    ("adapter", "record"), [(adapter, record) for adapter, names in RECORDS.items() for record in names]
 )
 def test_what_an_adapter_imports_is_recorded(adapter: str, record: str) -> None:
     """So that the stubs which adapters are tested on have it, with the host's own signature."""
@@ -105,7 +105,7 @@ def test_exceptions_are_numbered_below_the_table(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("host", host_records.HOSTS)
 def test_records_are_true_of_a_checkout(host: str) -> None:
-    """Set LAYERDIFFUSE_FORGE, _NEO, _REFORGE, _CLASSIC or _EARLY_FORGE to the folder of a real host."""
+    """Set LAYERDIFFUSE_FORGE, _ERSATZ, _NEO, _REFORGE ... to the folder of a real host."""
     checkout = os.environ.get(f"LAYERDIFFUSE_{host.upper()}")
     if not checkout:
         pytest.skip(f"LAYERDIFFUSE_{host.upper()} names no checkout to compare with")
@@ -128,7 +128,7 @@ def test_a_change_of_a_host_is_named(tmp_path: Path) -> None:
         "UnetPatcher.add_conditioning_modifier(self, modifier, ensure_uniqueness=False), is "
         "UnetPatcher.add_conditioning_modifier(self, modifier, *, unique=False)"
     )
-    assert second == "backend/sampling/condition.py is gone"
+    assert second == "backend/sampling/condition.py: recorded backend/sampling/condition.py, is gone"
 
 
 def source_of(lines: list[str]) -> str:
