@@ -22,7 +22,7 @@ def fresh(base: BaseModel) -> BaseModel:
 
     Whoever patches a network gives its parameters other values and never writes into those they have.
     """
-    return BaseModel(*(copied(network) for network in base))
+    return BaseModel(copied(base.unet), copied(base.vae), copied(base.text))
 
 
 def copied(module: Net) -> Net:
