@@ -52,7 +52,8 @@ def _host_modules(registered: dict[str, Callable[..., Any]]) -> dict[str, Module
 def load_script(detect: Callable[[], Host]) -> Any:
     """Return an object of the script's class; `detect` stands in for `hosts.detect`.
 
-    Its `callbacks` are what it registered with the host, by the host's name for them.
+    Its `callbacks` are what it registered with the host, by the host's name for them; its `layers` is the
+    script of the list that comes with it.
     """
     registered: dict[str, Callable[..., Any]] = {}
     added = _host_modules(registered)
@@ -73,6 +74,7 @@ def load_script(detect: Callable[[], Host]) -> Any:
         sys.modules.update(shadowed)
     script = module.LayerDiffuse()
     script.callbacks = registered
+    script.layers = module.LayerDiffuseLayers()
     for name in ("on_cfg_denoiser", "on_before_image_saved"):
         if name in registered:
             setattr(script, name, registered[name])
