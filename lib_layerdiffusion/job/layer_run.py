@@ -61,6 +61,11 @@ class _Scene:
     def layers(self) -> list[StackLayer]:
         return [*self.below, *self.above]
 
+    @property
+    def has_layers(self) -> bool:
+        """True where a step made one."""
+        return any(one.step.part is not Part.BLENDING for one in self.finished)
+
     def stack(self) -> Stack:
         height, width = self.layers[0].picture.shape[:2]
         return Stack(width, height, self.layers)
@@ -94,7 +99,7 @@ class LayerRun:
         for number in range(count):
             seed = first + number * (len(self.steps) if self.asked.counts_seeds else 1)
             scene, problem = self._one_stack(seed)
-            if scene.layers:
+            if scene.has_layers:
                 self.results.add(scene.finished, scene.stack())
             if problem is not None:
                 if not self.results.pictures:
@@ -159,9 +164,10 @@ class LayerRun:
                 logger.info("%s, %s", TITLE, text)
                 self.host.report(text, None)
                 made = self._run(scene, step, step_seed, number)
-                if self.host.interrupted():
+                if made is None:
                     raise Interrupted(f"{TITLE} was interrupted in {text}.")
                 self._take(scene, step, made)
+                scene.finished.append(made)
         except Exception as error:
             problem = for_user(error, f"making layers, step {number + 1} of {len(self.steps)}")
             return scene, problem
@@ -179,7 +185,8 @@ class LayerRun:
             init = self.host.resize_init_image(p.resize_mode, self.inits[0], p.width, p.height)
             scene.pictures[Layer.BLENDED] = _opaque(np.asarray(init.convert("RGBA")))
 
-    def _run(self, scene: _Scene, step: Step, seed: int, number: int) -> Finished:
+    def _run(self, scene: _Scene, step: Step, seed: int, number: int) -> Finished | None:
+        """Run a step; None where it was interrupted."""
         p = self.p if step.with_picture else self.host.without_picture(self.p)
         job = copy.copy(p)
         job.prompt, job.seed, job.n_iter, job.batch_size = step.prompt, seed, 1, 1
@@ -202,6 +209,8 @@ class LayerRun:
             texts = processed.infotexts[processed.index_of_first_image :][:wanted]
         finally:
             job.close()
+        if self.host.interrupted():
+            return None
         if len(pictures) < wanted:
             raise GenerationFailed(f"There is no picture of {step.doing}; the job ended early.")
         for picture in pictures:
@@ -218,7 +227,6 @@ class LayerRun:
 
     def _take(self, scene: _Scene, step: Step, made: Finished) -> None:
         """Put the pictures of a step where they belong."""
-        scene.finished.append(made)
         shown = {layer: np.array(picture.convert("RGBA")) for layer, picture in made.by_layer()}
         for picture in shown.values():
             self._check_size(scene, picture)
