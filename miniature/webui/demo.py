@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping
-from contextlib import closing
+from collections.abc import Iterator
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -19,8 +18,6 @@ from miniature.training.backgrounds import PLACES
 from miniature.webui.host import MiniatureHost
 from miniature.webui.processing import Processed, Processing, WebUI
 from miniature.webui.script import load_script
-from miniature.webui.selectable import run
-from miniature.webui.state import state
 
 PICTURES = Path(__file__).parents[1] / "pictures"
 STEPS, GUIDANCE = 20, 4.0
@@ -57,13 +54,11 @@ class Trained:
         request = Processing(self.webui, scripts=[self.script], script_args=arguments, **{**usual, **fields})
         return self.webui.answer(request)
 
-    def run_layers(self, values: Mapping[str, Any], **fields: Any) -> Processed:
-        """Run the script of the list with these values by name. Raises LayerDiffuseError."""
+    def run_layers(self, *values: Any, **fields: Any) -> Processed:
+        """Run the script of the list: one object of values by name, or the page's values."""
         usual = {"width": SIDE, "height": SIDE, "steps": STEPS, "cfg_scale": GUIDANCE}
         request = Processing(self.webui, scripts=[self.script], script_args=[False], **{**usual, **fields})
-        state.begin()
-        with closing(request):
-            return run(self.script.layers.run, request, values)
+        return self.webui.answer(request, self.script.layers.run, *values)
 
 
 class Made(NamedTuple):

@@ -6,7 +6,7 @@ What it leaves out of a real host has no bearing on the hooks: face restoration,
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -223,11 +223,15 @@ class WebUI(ExchangesCheckpoints):
         self.grid = False
         self.color_correction = False
 
-    def answer(self, p: Processing) -> Processed:
-        """Do what page and web API do with a request: run it, and look at what came of it."""
+    def answer(self, p: Processing, script: Callable[..., Processed] | None = None, *args: Any) -> Processed:
+        """Do what page and web API do with a request: run it, and look at what came of it.
+
+        `script` is the `run` of a script from the list, which gets `args`.
+        """
         state.begin()
         with closing(p):
-            processed = self.process_images(p)
+            p.run_by_script = script is not None
+            processed = self.process_images(p) if script is None else script(p, *args)
         processed.js()
         processed.images + processed.extra_images
         return processed

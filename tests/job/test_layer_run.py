@@ -6,7 +6,6 @@ import base64
 import io
 import json
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from lib_layerdiffusion.errors import GenerationFailed, Interrupted, LayerDiffus
 from lib_layerdiffusion.hosts import forge_saving
 from lib_layerdiffusion.job.layer_results import ANSWER_KEY, NOTES_KEY
 from lib_layerdiffusion.methods import SDXL
-from miniature.webui import infotext_format, selectable
+from miniature.webui import infotext_format
 from miniature.webui.host import MiniatureHost
 from miniature.webui.processing import Processed, WebUI
 from miniature.webui.state import state
@@ -36,9 +35,7 @@ def run(webui: WebUI, script: Any, host: MiniatureHost) -> Run:
 
     def run(values: dict[str, Any], panel: list[Any] | None = None, **settings: Any) -> Processed:
         p = request(webui, script, panel, **{"steps": 1, "prompt": "meadow", "seed": 5, **settings})
-        state.begin()
-        with closing(p):
-            return selectable.run(script.layers.run, p, values)
+        return webui.answer(p, script.layers.run, values)
 
     return run
 
