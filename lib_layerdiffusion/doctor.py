@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import platform
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lib_layerdiffusion import __version__
+from lib_layerdiffusion import __version__, hosts
 from lib_layerdiffusion.hosts import symbols
 from lib_layerdiffusion.hosts.capabilities import Ability, Capabilities
 from lib_layerdiffusion.methods import FOLDER, WEIGHT_FILES
@@ -31,12 +32,6 @@ PACKAGES = (
     "gradio",
     "huggingface-hub",
 )
-SIGNS = {
-    "backend/patcher/base.py": ("forge", "neo", "set_model_vae_regulation"),
-    "ldm_patched/modules/model_management.py": ("classic", "reforge", "def unload_model_clones"),
-}
-"""File of a host: its adapter if the file holds the text, or else the other one."""
-
 UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError, OSError)
 """What reading a file as Python raises where it is none, or may not be read."""
 
@@ -51,7 +46,7 @@ def report(adapter: str | None, models_dir: Path | None, webui: Path | None = No
     whose = "" if webui is None else " of this Python"
     lines = [
         f"LayerDiffuse {__version__}, in {Path(__file__).resolve().parents[1]}",
-        *_told("host", lambda: [f"host: {_host(adapter)}, version {_version(webui) or 'unknown'}"]),
+        *_told("host", lambda: [_host_line(adapter, _version(webui))]),
         *([f"problem: {problem}"] if problem else []),
     ]
     if adapter is not None:
@@ -83,17 +78,27 @@ def line(adapter: str | None, problem: str = "") -> str:
         stated = symbols.capabilities(adapter) if adapter is not None else None
         lacking = [ability.value for ability in Ability if stated is not None and not stated.works(ability)]
         state = f"all but {', '.join(lacking)}" if lacking else "everything found"
-    where = " ".join(filter(None, [_host(adapter), _version(None)]))
+    version = _version(None)
+    where = " ".join(filter(None, [_host(adapter, version), version]))
     return f"LayerDiffuse {__version__} on {where}: {state}"
 
 
 def adapter_of(webui: Path) -> str | None:
     """Return the adapter that fits the WebUI in a folder, None where none does. Raises OSError."""
-    for name, (with_text, without, text) in SIGNS.items():
-        file = webui / name
-        if file.is_file():
-            return with_text if text.encode() in file.read_bytes() else without
-    return None
+
+    def fits(adapter: hosts.Adapter) -> bool:
+        # by its text: what somebody broke is the same WebUI still
+        file = webui.joinpath(*adapter.module.split(".")).with_suffix(".py")
+        sign = adapter.has.rpartition(".")[2].encode()
+        return file.is_file() and re.search(rb"\b(def|class) " + sign + rb"\b", file.read_bytes()) is not None
+
+    try:
+        version = _version(webui)
+    # the report says why
+    except Exception:
+        version = None
+    adapter = hosts.choose(fits, version)
+    return None if adapter is None else adapter.file
 
 
 def missing_symbols(adapter: str, webui: Path | None = None) -> list[str]:
@@ -143,8 +148,16 @@ def _symbols(adapter: str, webui: Path | None) -> list[str]:
     return lines
 
 
-def _host(adapter: str | None) -> str:
-    return "no WebUI that LayerDiffuse knows" if adapter is None else symbols.capabilities(adapter).webui
+def _host(adapter: str | None, version: str | None) -> str:
+    if adapter is None:
+        return "no WebUI that LayerDiffuse knows"
+    webui = symbols.capabilities(adapter).webui
+    known = hosts.of(adapter).is_named(version)
+    return webui if known else f"a WebUI like {webui}, not known by its name,"
+
+
+def _host_line(adapter: str | None, version: str | None) -> str:
+    return f"host: {_host(adapter, version).removesuffix(',')}, version {version or 'unknown'}"
 
 
 def _abilities(stated: Capabilities) -> list[str]:
@@ -211,9 +224,7 @@ def _defined(tree: ast.Module) -> set[str]:
 def _version(webui: Path | None) -> str | None:
     """Return what the host calls its version."""
     if webui is None:
-        module = sys.modules.get("modules_forge.forge_version")
-        version = getattr(module, "version", None)
-        return None if version is None else str(version)
+        return hosts.version()
     file = webui / "modules_forge" / "forge_version.py"
     try:
         statements = _parsed(file).body

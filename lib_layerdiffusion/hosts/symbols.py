@@ -37,6 +37,7 @@ SHARED = (
 )
 FILES = {
     "forge": ("forge", "backend", *SHARED),
+    "ersatz": ("ersatz", "forge", "backend", *SHARED),
     "neo": ("neo", "weight_adapters", "backend", *SHARED),
     "reforge": ("reforge", "weight_adapters", "ldm_patched", *SHARED),
     "classic": ("classic", "ldm_patched", *SHARED),

@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 FOLDER = Path(__file__).parent / "host_signatures"
-HOSTS = ("forge", "neo", "reforge", "classic", "early_forge")
+HOSTS = ("forge", "ersatz", "neo", "reforge", "classic", "early_forge")
 
 
 def read(host: str) -> dict[str, list[str]]:

@@ -15,11 +15,25 @@ import torch
 from lib_layerdiffusion import hosts
 from tests.helpers import host_records
 
-BACKEND = ("forge", "neo")
+BACKEND = ("forge", "ersatz", "neo")
 
+
+FORGE = ("forge", "ersatz")
+"""Hosts with the loader of LoRAs that Forge had first."""
 
 NUMBERED = ("neo", "reforge")
 """Hosts that number the state of a patcher's patches."""
+
+
+VERSIONS = {
+    "forge": "2.0.1v1.10.1",
+    "ersatz": "f2.ersatz",
+    "neo": "neo",
+    "reforge": "1.0.0v2-v1.10.1RC",
+    "classic": "classic",
+    "early_forge": "0.0.17v1.8.0rc",
+}
+"""What hosts call their versions."""
 
 
 class Stubbed:
@@ -46,9 +60,7 @@ class Stubbed:
                 setattr(self.memory, name, create_autospec(getattr(self.memory, name)))
         self.memory.get_torch_device = lambda: torch.device("cpu")
         self.memory.unet_offload_device = lambda: torch.device("cpu")
-        self.modules["modules_forge.forge_version"].version = {"classic": "classic"}.get(
-            host, "f0.0.17v1.8.0"
-        )
+        self.modules["modules_forge.forge_version"].version = VERSIONS[host]
         self.adapter: Any = hosts.detect()
 
     def _link_weight_adapters(self) -> None:

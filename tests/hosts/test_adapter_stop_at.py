@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.helpers.stub_hosts import NUMBERED, Merged, Stubbed
+from tests.helpers.stub_hosts import FORGE, NUMBERED, Merged, Stubbed
 
 
 def test_stop_at_finds_the_weights_that_the_host_keeps(stubbed: Stubbed) -> None:
@@ -40,7 +40,7 @@ def test_stop_at_keeps_what_others_merged_into_the_same_layer(
         weight = merge(self.patches[key], merged.network.get_parameter(key), key)
         merged.network.get_submodule("diffusion_model.0").weight = torch.nn.Parameter(weight)
 
-    if stubbed.key == "forge":
+    if stubbed.key in FORGE:
         stubbed.modules["backend.patcher.lora"].merge_lora_to_weight = merge
     elif stubbed.key in NUMBERED:
         merged.original = SimpleNamespace(

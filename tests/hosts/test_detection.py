@@ -13,10 +13,11 @@ import pytest
 from lib_layerdiffusion import hosts
 from lib_layerdiffusion.errors import IncompatibleHost, UnsupportedMethod
 from tests.helpers import host_records
-from tests.helpers.stub_hosts import BACKEND, Stubbed
+from tests.helpers.stub_hosts import BACKEND, VERSIONS, Stubbed
 
 NAMES = {
     "forge": "Forge",
+    "ersatz": "ersatzForge",
     "neo": "Forge Neo",
     "reforge": "reForge",
     "classic": "Forge Classic",
@@ -88,12 +89,66 @@ def test_a_host_that_changed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         hosts.detect()
 
 
+class Changed:
+    """A host after updates: what a module has lost, what it has got, and what it calls itself since."""
+
+    def __init__(self, host: str, monkeypatch: pytest.MonkeyPatch, version: str | None = None) -> None:
+        self.modules = host_records.install(monkeypatch, host)
+        self.modules["modules_forge.forge_version"].version = version or VERSIONS[host]
+
+
+@pytest.mark.parametrize(
+    ("host", "version", "adapter"),
+    [
+        ("forge", "3.0", "forge"),
+        ("ersatz", "f3.ersatz", "ersatz"),
+        ("ersatz", "another one", "forge"),
+        ("neo", "3.1", "neo"),
+        ("classic", "2027", "classic"),
+        ("reforge", "3.0", "reforge"),
+    ],
+)
+def test_a_host_without_a_known_name_gets_the_adapter_of_its_family(
+    host: str, version: str, adapter: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Changed(host, monkeypatch, version)
+    assert hosts.current() == adapter
+
+
+def test_a_host_is_known_by_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by what it lacks: what others remove makes it no other host."""
+    modules = Changed("forge", monkeypatch).modules
+    patcher = modules["backend.patcher.base"].ModelPatcher
+    for name in ("lora_patches", "is_clone", "memory_required"):
+        delattr(patcher, name)
+    del modules["backend.memory_management"].unload_model_clones
+    assert hosts.current() == "forge"
+    # when Neo took over ComfyUI's patcher it had Forge's loader yet
+    patcher.partially_load = lambda self, device_to: None
+    assert hosts.current() == "neo"
+    reforge = Changed("reforge", monkeypatch).modules
+    del reforge["ldm_patched.modules.weight_adapter"]
+    assert hosts.current() == "reforge"
+
+
+@pytest.mark.parametrize("host", ["forge", "reforge"])
+def test_a_host_of_the_family_that_lost_every_sign(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    modules = Changed(host, monkeypatch, "9.9").modules
+    if host == "forge":
+        del modules["backend.patcher.lora"].LoraLoader
+    else:
+        del modules["ldm_patched.modules.model_patcher"].ModelPatcher.partially_load
+    assert hosts.current() is None
+    with pytest.raises(IncompatibleHost, match=r"of the Forge family, .* this version of it \(9\.9\)"):
+        hosts.detect()
+
+
 def test_automatic1111_is_told_what_to_use(monkeypatch: pytest.MonkeyPatch) -> None:
     made = host_records.install(monkeypatch, "classic")
     for name in made:
         if name.partition(".")[0] in ("ldm_patched", "modules_forge"):
             monkeypatch.delitem(sys.modules, name)
-    with pytest.raises(IncompatibleHost, match="Forge, Forge Neo, Forge Classic, reForge"):
+    with pytest.raises(IncompatibleHost, match="Forge Neo, Forge, ersatzForge, Forge Classic, reForge"):
         hosts.detect()
 
 

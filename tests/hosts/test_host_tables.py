@@ -23,7 +23,7 @@ def test_tables_are_those_of_the_code() -> None:
 
 
 def test_every_adapter_is_in_the_tables() -> None:
-    assert {adapter.module for adapter in hosts.ADAPTERS} == set(symbols.FILES)
+    assert {adapter.file for adapter in hosts.ADAPTERS} == set(symbols.FILES)
     files = {file for files in symbols.FILES.values() for file in files}
     present = {path.stem for path in symbols.FOLDER.glob("*.py")}
     assert present - files == {"__init__", "base", "capabilities", "symbols"}
@@ -31,8 +31,8 @@ def test_every_adapter_is_in_the_tables() -> None:
 
 @pytest.mark.parametrize("adapter", symbols.FILES)
 def test_symbols_of_a_host_are_in_no_other_hosts_files(adapter: str) -> None:
-    families = {"forge": "backend", "neo": "backend", "reforge": "ldm_patched", "classic": "ldm_patched"}
-    other = ({"backend", "ldm_patched"} - {families[adapter]}).pop()
+    family = "ldm_patched" if adapter in ("reforge", "classic") else "backend"
+    other = ({"backend", "ldm_patched"} - {family}).pop()
     used = symbols.modules(adapter)
     assert used
     assert not any(symbol.startswith(f"{other}.") for symbol in used)
@@ -42,6 +42,7 @@ def test_symbols_of_a_host_are_in_no_other_hosts_files(adapter: str) -> None:
     ("adapter", "symbol"),
     [
         ("forge", "backend.memory_management.unload_model_clones"),
+        ("ersatz", "backend.memory_management.unload_model_clones"),
         ("neo", "backend.patcher.lora.weight_adapter"),
         ("reforge", "ldm_patched.modules.model_management.load_models_gpu"),
         ("classic", "modules_forge.main_thread.run_and_wait_result"),
@@ -105,7 +106,7 @@ def test_exceptions_are_numbered_below_the_table(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("host", host_records.HOSTS)
 def test_records_are_true_of_a_checkout(host: str) -> None:
-    """Set LAYERDIFFUSE_FORGE, _NEO, _REFORGE, _CLASSIC or _EARLY_FORGE to the folder of a real host."""
+    """Set LAYERDIFFUSE_FORGE, _ERSATZ, _NEO, _REFORGE ... to the folder of a real host."""
     checkout = os.environ.get(f"LAYERDIFFUSE_{host.upper()}")
     if not checkout:
         pytest.skip(f"LAYERDIFFUSE_{host.upper()} names no checkout to compare with")
