@@ -44,7 +44,7 @@ class WebUIOwnJobs:
     def samplers(self) -> Sequence[str]:
         from modules import sd_samplers
 
-        return [sampler.name for sampler in sd_samplers.visible_samplers()]
+        return [sampler.name for sampler in sd_samplers.all_samplers]
 
     def expect_jobs(self, count: int) -> None:
         from modules import shared

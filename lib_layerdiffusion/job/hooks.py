@@ -19,8 +19,9 @@ from lib_layerdiffusion.hosts import job_methods, result_texts
 from lib_layerdiffusion.hosts.base import Host, Job
 from lib_layerdiffusion.job.generation import Generation, remove_leftover
 from lib_layerdiffusion.job.init_pictures import InitPictures, has_init_pictures
+from lib_layerdiffusion.job.layer_place import place_of
 from lib_layerdiffusion.job.layer_results import NOTES_KEY
-from lib_layerdiffusion.job.layer_run import LayerRun, place_of
+from lib_layerdiffusion.job.layer_run import LayerRun
 from lib_layerdiffusion.job.own_parameters import own_parameters
 from lib_layerdiffusion.job.quick_upscale import (
     PREVIEW_MARK,
@@ -237,6 +238,8 @@ class Hooks:
         position = state.batch_position()
         frame = position % method.frames
         latents = state.latents.get(p.iteration)
+        if method.frames > 1 and frame == 0:
+            state.begin_scene(picture.size)
         latent = latents[position] if latents is not None and position < len(latents) else None
         state.generation.check_sampled(latent)
         if method.decodes_alpha and frame == 0:
@@ -244,6 +247,7 @@ class Hooks:
         self.host.keep(picture)
         if method.frames > 1:
             self.host.name_layer(picture, method.outputs[frame].value)
+            state.in_scene(picture, method.outputs[frame])
             if not self.host.lists_in_infotext:
                 # hosts write each picture's infotext right after this
                 p.extra_generation_params[LAYER_KEY] = method.outputs[frame].value

@@ -14,6 +14,7 @@ from typing import Any
 from PIL import Image
 
 from lib_layerdiffusion.hosts.base import Host, Job
+from lib_layerdiffusion.job.layer_place import PLACE_KEY
 from lib_layerdiffusion.methods import Layer
 from lib_layerdiffusion.pictures.layer_files import write_layer_file
 from lib_layerdiffusion.pictures.stack import Stack
@@ -23,7 +24,6 @@ from lib_layerdiffusion.request.options import Options
 
 logger = logging.getLogger("layerdiffuse")
 
-PLACE_KEY = f"{infotext.PREFIX}stack"
 ANSWER_KEY = f"{infotext.PREFIX}layers"
 NOTES_KEY = f"{infotext.PREFIX}notes"
 

@@ -22,7 +22,8 @@ from lib_layerdiffusion.errors import (
     for_user,
 )
 from lib_layerdiffusion.hosts.base import Host, Job
-from lib_layerdiffusion.job.layer_results import PLACE_KEY, Finished, Results
+from lib_layerdiffusion.job import layer_place
+from lib_layerdiffusion.job.layer_results import Finished, Results
 from lib_layerdiffusion.methods import FAMILIES, SD15, Family, Layer
 from lib_layerdiffusion.networks import Networks
 from lib_layerdiffusion.pictures.arithmetic import Uint8Image, flatten_on_grey
@@ -36,16 +37,8 @@ from lib_layerdiffusion.request.settings import ARGUMENTS, SHORT
 
 logger = logging.getLogger("layerdiffuse")
 
-PLACE = "layerdiffuse_place"
-"""Attribute of a step's job: whose it is, and its place in the stack."""
 FILL_WITH_SURROUNDINGS = 0
 """What hosts call filling a masked place from its border before sampling."""
-
-
-def place_of(p: Job) -> dict[str, str]:
-    """Return what the infotext of this very job says of its place in a stack."""
-    owner, text = getattr(p, PLACE, (None, ""))
-    return {PLACE_KEY: text} if owner is not None and owner() is p else {}
 
 
 @dataclass
@@ -201,7 +194,7 @@ class LayerRun:
         if self.asked.kind is Kind.CUT_OUT and step.with_picture:
             self._mask(job, scene, number // 2)
         setattr(job, xyz_axes.VALUES, (weakref.ref(job), _arguments(step, scene.pictures)))
-        setattr(job, PLACE, (weakref.ref(job), f"{step.part.value} {number + 1} of {len(self.steps)}"))
+        layer_place.put(job, f"{step.part.value} {number + 1} of {len(self.steps)}")
         try:
             processed = self.host.run_job(job)
             wanted = step.method.frames if step.method is not None else 1

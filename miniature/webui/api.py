@@ -52,6 +52,8 @@ def answer_with(choose: Callable[[Mapping[str, Any]], tuple[WebUI, Any]]) -> Ans
         if path.endswith("img2img"):
             fields["init_images"] = [decoded(text) for text in request["init_images"]]
             fields["denoising_strength"] = request.get("denoising_strength", 0.75)
+            if request.get("mask"):
+                fields["image_mask"] = decoded(request["mask"]).convert("L")
         # as when a WebUI has started
         script.handlers.host.app_started(None, Api)
         sent = SimpleNamespace(alwayson_scripts=copy.deepcopy(request.get("alwayson_scripts", {})))

@@ -75,7 +75,7 @@ class MiniatureHost:
         job_methods.around_next(p, "init", refuse)
 
     def say(self, p: Processing, text: str) -> None:
-        p.comments.append(text)
+        p.comment(text)
 
     def report(self, text: str, fraction: float | None) -> None:
         self.reported = [*self.reported[-99:], (text, fraction)]
@@ -227,7 +227,7 @@ class MiniatureHost:
         webui = p.webui
         if webui.outputs is None or p.do_not_save_samples:
             return None
-        saved, _ = images.save_image(picture, webui.outputs, "", webui.samples_format, infotext, p.scripts)
+        saved, _ = images.save_image(picture, webui.outputs, "", webui.samples_format, infotext, p.scripts, p)
         return Path(saved)
 
     def app_started(self, demo: Any, app: Any) -> None:

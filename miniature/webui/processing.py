@@ -115,6 +115,10 @@ class Processing:
         self.hr_prompts = self.all_hr_prompts[part]
         self.seeds, self.subseeds = self.all_seeds[part], self.all_subseeds[part]
 
+    def comment(self, text: str) -> None:
+        """Show a sentence under the pictures."""
+        self.comments.append(text)
+
     def run_hook(self, name: str, *args: Any, **kwargs: Any) -> None:
         """Call a hook of every script; what it raises is logged and forgotten, as hosts do."""
         for script in self.scripts:
@@ -276,7 +280,8 @@ class WebUI(ExchangesCheckpoints):
                 image = self._finish(p, image)
                 infotexts.append(self._infotext(p))
                 if self.outputs is not None and not p.do_not_save_samples:
-                    images.save_image(image, self.outputs, "", self.samples_format, infotexts[-1], p.scripts)
+                    kind, text = self.samples_format, infotexts[-1]
+                    images.save_image(image, self.outputs, "", kind, text, p.scripts, p)
                 if self.pnginfo:
                     image.info["parameters"] = infotexts[-1]
                 finished.append(image)
