@@ -56,8 +56,8 @@ PACKAGES = {
     "filelock": "files.download",
     "tqdm": "files.progress",
     "gradio": "page.panel page.layers_panel hosts.webui_page hosts.ldm_patched scripts",
-    "modules": "hosts.webui hosts.webui_jobs hosts.webui_own_jobs hosts.webui_page hosts.webui_state hosts.forge_saving "
-    "hosts.classic scripts",
+    "modules": "hosts.webui hosts.webui_jobs hosts.webui_own_jobs hosts.webui_page hosts.webui_state "
+    "hosts.forge_saving hosts.classic scripts",
     "modules_forge": "hosts.backend hosts.ldm_patched hosts.classic",
     "backend": "hosts.backend hosts.forge hosts.neo",
     "ldm_patched": "hosts.ldm_patched hosts.reforge hosts.classic",

@@ -21,6 +21,7 @@ from lib_layerdiffusion.request.layer_plan import (
     SAME_SEED,
     STEERED,
     Kind,
+    Part,
 )
 from lib_layerdiffusion.request.settings import RANGES, TITLES
 
@@ -42,6 +43,13 @@ HELP = {
         "img2img": "Inpaint tab: paint the mask over the object. The prompt above is of what lies behind it.",
     },
 }
+
+PARTS = {
+    Kind.OBJECTS: (Part.BLENDING, Part.OBJECT),
+    Kind.SURROUNDINGS: (Part.TRANSPARENT, Part.BLENDING, Part.SURROUNDINGS),
+    Kind.CUT_OUT: (Part.OBJECT,),
+}
+"""The steps of each kind that have a Weight and a Stop At."""
 
 
 def build(host: Host, elem_id: Callable[[str], str], tab: str) -> list[Any]:
@@ -89,9 +97,9 @@ def build(host: Host, elem_id: Callable[[str], str], tab: str) -> list[Any]:
         keep_between = gr.Checkbox(
             False, label="Keep the blended pictures too", elem_id=elem_id("keep_between")
         )
-        sliders = []
+        sliders, rows = [], []
         for part, (title, stop) in STEERED.items():
-            with gr.Row():
+            with gr.Row(visible=part in PARTS[first]) as row:
                 for name, value in (("weight", 1.0), ("ending_step", stop)):
                     sliders.append(
                         gr.Slider(
@@ -102,6 +110,7 @@ def build(host: Host, elem_id: Callable[[str], str], tab: str) -> list[Any]:
                             elem_id=elem_id(f"{part.value}_{name}"),
                         )
                     )
+            rows.append(row)
 
     def arrange(name: str) -> list[Any]:
         chosen = Kind(name)
@@ -113,9 +122,10 @@ def build(host: Host, elem_id: Callable[[str], str], tab: str) -> list[Any]:
             gr.update(visible=around),
             gr.update(visible=around),
             gr.update(visible=chosen is Kind.OBJECTS),
+            *(gr.update(visible=part in PARTS[chosen]) for part in STEERED),
         ]
 
-    arranged = [said, objects, slot, surroundings, together, go_on_with]
+    arranged = [said, objects, slot, surroundings, together, go_on_with, *rows]
     kind.change(arrange, inputs=[kind], outputs=arranged, **QUIET)
     controls = [
         kind, objects, picture, surroundings, together, sampler, seeds, go_on_with, keep_between, *sliders

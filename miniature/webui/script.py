@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -35,7 +36,11 @@ class Script:
         """The same for before a picture is written."""
 
     def elem_id(self, name: str) -> str:
-        return f"script_txt2img_layerdiffuse_{name}"
+        title = re.sub(r"[^a-z0-9]+", "_", self.title().lower())
+        return f"script_txt2img_{title}_{name}"
+
+    def title(self) -> str:
+        raise NotImplementedError
 
 
 def _host_modules(registered: dict[str, Callable[..., Any]]) -> dict[str, ModuleType]:
