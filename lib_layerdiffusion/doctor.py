@@ -1,7 +1,8 @@
 """A report of what LayerDiffuse finds around it: what a bug report needs.
 
 Inside a WebUI it looks at what is loaded. Outside, `main` looks at the files of the WebUI whose extension
-this is, or of the one given: nothing of it is imported or run.
+this is, or of the one given: nothing of it is imported or run. It then also says what a version that nobody
+has run yet would break.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from lib_layerdiffusion import __version__, hosts
-from lib_layerdiffusion.hosts import symbols
+from lib_layerdiffusion.device import device
+from lib_layerdiffusion.hosts import changes, symbols
 from lib_layerdiffusion.hosts.capabilities import Ability, Capabilities
 from lib_layerdiffusion.methods import FOLDER, WEIGHT_FILES
 
@@ -46,14 +48,16 @@ def report(adapter: str | None, models_dir: Path | None, webui: Path | None = No
     whose = "" if webui is None else " of this Python"
     lines = [
         f"LayerDiffuse {__version__}, in {Path(__file__).resolve().parents[1]}",
-        *_told("host", lambda: [_host_line(adapter, _version(webui))]),
+        *_told("host", lambda: [_host_line(adapter, host_version(webui))]),
         *([f"problem: {problem}"] if problem else []),
     ]
     if adapter is not None:
         lines += _told("abilities", lambda: _abilities(symbols.capabilities(adapter)))
         lines += _told("symbols", lambda: _symbols(adapter, webui))
+        if webui is not None:
+            lines += _told("signatures", lambda: changes.warnings(adapter, webui))
     lines.append(f"python: {platform.python_version()} on {platform.platform()}")
-    lines += _told("packages", lambda: [f"packages{whose}: {', '.join(_packages())}"])
+    lines += _told("packages", lambda: [f"packages{whose}: {', '.join(packages())}"])
     lines += _told("device", lambda: [f"device: {_device()}"])
     lines += _told("models", lambda: _files(models_dir))
     return "\n".join(lines)
@@ -78,8 +82,8 @@ def line(adapter: str | None, problem: str = "") -> str:
         stated = symbols.capabilities(adapter) if adapter is not None else None
         lacking = [ability.value for ability in Ability if stated is not None and not stated.works(ability)]
         state = f"all but {', '.join(lacking)}" if lacking else "everything found"
-    version = _version(None)
-    where = " ".join(filter(None, [_host(adapter, version), version]))
+    version = host_version(None)
+    where = " ".join(filter(None, [host_name(adapter, version), version]))
     return f"LayerDiffuse {__version__} on {where}: {state}"
 
 
@@ -93,7 +97,7 @@ def adapter_of(webui: Path) -> str | None:
         return file.is_file() and re.search(rb"\b(def|class) " + sign + rb"\b", file.read_bytes()) is not None
 
     try:
-        version = _version(webui)
+        version = host_version(webui)
     # the report says why
     except Exception:
         version = None
@@ -148,7 +152,7 @@ def _symbols(adapter: str, webui: Path | None) -> list[str]:
     return lines
 
 
-def _host(adapter: str | None, version: str | None) -> str:
+def host_name(adapter: str | None, version: str | None) -> str:
     if adapter is None:
         return "no WebUI that LayerDiffuse knows"
     webui = symbols.capabilities(adapter).webui
@@ -157,7 +161,7 @@ def _host(adapter: str | None, version: str | None) -> str:
 
 
 def _host_line(adapter: str | None, version: str | None) -> str:
-    return f"host: {_host(adapter, version).removesuffix(',')}, version {version or 'unknown'}"
+    return f"host: {host_name(adapter, version).removesuffix(',')}, version {version or 'unknown'}"
 
 
 def _abilities(stated: Capabilities) -> list[str]:
@@ -221,7 +225,7 @@ def _defined(tree: ast.Module) -> set[str]:
     return found
 
 
-def _version(webui: Path | None) -> str | None:
+def host_version(webui: Path | None) -> str | None:
     """Return what the host calls its version."""
     if webui is None:
         return hosts.version()
@@ -236,7 +240,7 @@ def _version(webui: Path | None) -> str | None:
     return None
 
 
-def _packages() -> list[str]:
+def packages() -> list[str]:
     found = []
     for name in PACKAGES:
         try:
@@ -247,13 +251,11 @@ def _packages() -> list[str]:
 
 
 def _device() -> str:
-    torch = sys.modules.get("torch")
-    if torch is None:
+    found = device()
+    if found is None:
         return "not looked at: torch is not loaded"
-    if torch.cuda.is_available():
-        properties = torch.cuda.get_device_properties(0)
-        return f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    memory = f"{found.memory / 2**30:.0f} GiB" if found.memory else ""
+    return ", ".join(filter(None, [found.name, memory, found.driver]))
 
 
 def _files(models_dir: Path | None) -> list[str]:
@@ -288,7 +290,11 @@ def main(arguments: list[str]) -> int:
 
 def _is_whole(adapter: str, webui: Path) -> bool:
     try:
-        return not missing_symbols(adapter, webui) and not unreadable_files(adapter, webui)
+        return not (
+            missing_symbols(adapter, webui)
+            or unreadable_files(adapter, webui)
+            or changes.breaking(adapter, webui)
+        )
     # the report says why
     except Exception:
         return False

@@ -162,10 +162,18 @@ def before_step(handlers: Any, params: Any) -> None:
 
 def app_started(host: Any, demo: Any, app: Any) -> None:
     """Host callback: page and API exist, and so does every module that the report looks for."""
-    from lib_layerdiffusion import doctor, hosts
+    from lib_layerdiffusion import doctor, hosts, status
 
     host.app_started(demo, app)
+    status.offer(app, hosts.current(), host)
     logger.info("%s", doctor.line(hosts.current()))
+
+
+def tell_problem(demo: Any, app: Any) -> None:
+    """Host callback: the web API answers why LayerDiffuse cannot run."""
+    from lib_layerdiffusion import hosts, status
+
+    status.offer(app, hosts.current(), None, LayerDiffuse.problem)
 
 
 # hosts leave logging as it is, which hides everything below a warning
@@ -194,3 +202,4 @@ else:
                 "extension; if that does not help, report what the console says."
             )
             logger.exception("%s", LayerDiffuse.problem)
+        script_callbacks.on_app_started(tell_problem)

@@ -61,6 +61,8 @@ def test_report_names_everything(webui: tuple[str, Path], capsys: pytest.Capture
     assert doctor.main([str(folder)]) == 0
     report = capsys.readouterr().out
     assert report.startswith(f"LayerDiffuse {__version__}, in {ROOT}\n")
+    total = sum(map(len, host_records.read(record_of(folder, adapter)).values()))
+    assert f"\nsignatures: {total} of {total} are those of " in report
     version = (folder / "modules_forge" / "forge_version.py").read_text("utf-8").split('"')[1]
     assert f"host: {symbols.capabilities(adapter).webui}, version {version}\n" in report
     assert "works: six SDXL methods, four SD1.5 methods" in report
@@ -73,6 +75,11 @@ def test_report_names_everything(webui: tuple[str, Path], capsys: pytest.Capture
     assert f"  {present}: 4 bytes\n" in report
     assert report.count(": not there\n") == 13
     assert "  something else.pt: not one of ours\n" in report
+
+
+def record_of(folder: Path, adapter: str) -> str:
+    early = 'version = "0.0.17' in (folder / "modules_forge" / "forge_version.py").read_text("utf-8")
+    return "early_forge" if early else adapter
 
 
 def test_a_symbol_that_an_update_removed_is_named(
@@ -135,13 +142,13 @@ def test_what_cannot_be_told_is_a_line_and_the_rest_is_told(
     webui: tuple[str, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever is broken: a driver, the records of the packages, a disk, our own files."""
-    _, folder = webui
+    adapter, folder = webui
 
     def broken(*arguments: object) -> Any:
         raise RuntimeError("it is broken")
 
-    whole = doctor.report("forge", folder / "models", folder).splitlines()
-    for place in ("_device", "_packages", "_files", "_version", "_abilities", "_wanted"):
+    whole = doctor.report(adapter, folder / "models", folder).splitlines()
+    for place in ("_device", "packages", "_files", "host_version", "_abilities", "_wanted"):
         with monkeypatch.context() as patched:
             patched.setattr(doctor, place, broken)
             assert doctor.main([str(folder)]) == int(place == "_wanted")
@@ -149,6 +156,53 @@ def test_what_cannot_be_told_is_a_line_and_the_rest_is_told(
         assert len([line for line in report if "could not be told (RuntimeError: it is broken)" in line]) == 1
         assert report[0] == whole[0]
         assert len(report) >= len(whole) - 15
+
+
+CHANGES = {
+    "one more argument": ("sampling_prepare(unet, x)", "sampling_prepare(unet, x, device)", "Stop At"),
+    "one less": ("sampling_prepare(unet, x)", "sampling_prepare(unet)", "Stop At"),
+    "another name": ("strength_patch=1.0", "amount=1.0", "six SDXL methods, four SD1.5 methods, img2img"),
+    "gone": ("def on_ui_settings", "def on_settings", "settings"),
+    "taken over": ("class ModelPatcher", "class Patcher", "six SDXL methods, four SD1.5 methods, img2img"),
+    "hook": ("def post_sample(", "def after_sample(", "everything"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_version_never_seen_is_told_what_it_would_break(
+    webui: tuple[str, Path], capsys: pytest.CaptureFixture[str], change: str
+) -> None:
+    _, folder = webui
+    old, new, ability = CHANGES[change]
+    files = [file for file in folder.rglob("*.py") if old in file.read_text("utf-8")]
+    for file in files:
+        file.write_text(file.read_text("utf-8").replace(old, new), "utf-8")
+    assert doctor.main([str(folder)]) == 1
+    report = capsys.readouterr().out
+    where = files[0].relative_to(folder).as_posix()
+    assert re.search(rf"^would break {re.escape(ability)}.*: {where}: recorded .*, is .+$", report, re.M)
+
+
+def test_changes_that_take_our_calls_break_nothing(
+    webui: tuple[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, folder = webui
+    changes = {
+        "sampling_prepare(unet, x)": "sampling_prepare(patcher, latents, *, fast=False)",
+        "soft_empty_cache(force=False)": "soft_empty_cache(**how)",
+        "image_grid(imgs, batch_size=1, rows=None)": "image_grid(*imgs)",
+    }
+    for file in folder.rglob("*.py"):
+        text = file.read_text("utf-8")
+        for old, new in changes.items():
+            text = text.replace(old, new)
+        file.write_text(text, "utf-8")
+    (folder / "modules" / "stealth_infotext.py").unlink(missing_ok=True)
+    assert doctor.main([str(folder)]) == 0
+    report = capsys.readouterr().out
+    assert "would break" not in report
+    (line,) = re.findall(r"^changed, but takes our calls: (.+)$", report, re.M)
+    assert {one.split()[-1] for one in line.split(", ")} == {one.partition("(")[0] for one in changes}
 
 
 def test_a_webui_that_may_not_be_read(

@@ -1,7 +1,8 @@
 """Who may look at whom, wing by wing, checked against the source.
 
-From the ground up: errors, models < methods, pictures < files, request < hosts < networks, page, command,
-doctor < transparency < job < scripts. A new wing, or a new arrow between two, starts in the table below.
+From the ground up: errors, device, models < methods, pictures < files, request, trial < hosts < networks,
+page, command, doctor < status, transparency < job < scripts. A new wing, or a new arrow between two, starts
+in the table below.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ PACKAGE = "lib_layerdiffusion"
 WINGS = {
     "": "",
     "errors": "",
+    "device": "",
     "models": "",
     "methods": "errors",
     "pictures": "errors",
@@ -34,12 +36,14 @@ WINGS = {
     "networks": "hosts files request methods models",
     "page": "hosts request pictures methods errors",
     "command": "files methods errors",
-    "doctor": "hosts methods",
+    "doctor": "hosts methods device",
     "commands": "pictures errors",
-    "__main__": "commands command doctor",
+    "status": "doctor hosts files request methods device errors",
+    "trial": "pictures methods errors",
+    "__main__": "commands command doctor trial",
     "transparency": "networks hosts files pictures models methods errors",
     "job": "transparency page networks hosts files request pictures models methods errors",
-    "scripts": "job doctor page hosts request errors",
+    "scripts": "job status doctor page hosts request errors",
 }
 # Who may import what comes from elsewhere; the standard library is open to all.
 PACKAGES = {

@@ -251,6 +251,10 @@ class Host(Watch, Protocol):
         transparency survives saving, showing and sending."""
         ...
 
+    def keeps_every(self) -> bool:
+        """True where the transparency of every picture is to be kept, whoever made it. Raises nothing."""
+        ...
+
     def name_layer(self, picture: Image.Image, layer: str) -> None:
         """Have this picture's file name end with the name of its layer."""
         ...

@@ -4,7 +4,7 @@ What endangers it: the "stealth infotext" writer, on by default, sets alpha to 2
 saved, so the gallery's copy is opaque too; JPEG and WebP are written without alpha, and so is the answer of
 the web API when one of them is the image format; AVIF, HEIF and JPEG XL are written with about the colours
 and the alpha. So transparent pictures are written in the formats of LOSSLESS alone, and sent as PNG.
-Pictures that are not ours are left alone.
+Pictures that are not ours are left alone, unless a setting says to keep every transparency.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ import itertools
 import struct
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, PngImagePlugin
 
-from lib_layerdiffusion.hosts import left_out, scene_files
+from lib_layerdiffusion.hosts import left_out, saved_files, scene_files
 from lib_layerdiffusion.hosts.wrapping import wrap
 from lib_layerdiffusion.request.options import Options
 
@@ -40,6 +41,9 @@ LARGEST_WEBP = 16383
 EXIF_IFD, USER_COMMENT = 0x8769, 0x9286
 LONG, UNDEFINED = 4, 7
 
+Kept = Callable[..., bool]
+"""Called with a picture, and its infotext where that is not in it: whether its transparency is kept."""
+
 
 def mark(picture: Image.Image) -> None:
     setattr(picture, MARK, True)
@@ -49,28 +53,38 @@ def name_layer(picture: Image.Image, layer: str) -> None:
     setattr(picture, LAYER, layer)
 
 
+def is_transparent(picture: Any) -> bool:
+    return getattr(picture, "mode", None) == "RGBA" and picture.getextrema()[3][0] < 255
+
+
 def is_ours(picture: Image.Image, infotext: str | None = None) -> bool:
     """True for a picture with real transparency that we made, also after it was saved and read again."""
-    if getattr(picture, "mode", None) != "RGBA" or picture.getextrema()[3][0] == 255:
+    if not is_transparent(picture):
         return False
     text = infotext if infotext is not None else picture.info.get("parameters", "")
     return hasattr(picture, MARK) or (isinstance(text, str) and INFOTEXT in text)
 
 
-def install() -> None:
-    """Wrap the host's writers, once per process. Call when the host's modules are loaded."""
+def install(keeps_every: Callable[[], bool] = lambda: False) -> None:
+    """Wrap the host's writers, once per process. Call when the host's modules are loaded.
+
+    `keeps_every` says at each picture whether its transparency is kept whoever made it.
+    """
     from modules import images
 
-    wrap(images, "save_image", left_out.unsaved)
+    def is_kept(picture: Any, infotext: str | None = None) -> bool:
+        return is_ours(picture, infotext) or (is_transparent(picture) and keeps_every())
+
+    wrap(images, "save_image", saved_files.remembered)
     wrap(images, "image_grid", left_out.empty_in_grids)
-    wrap(images, "save_image_with_geninfo", _write_ours_without_loss)
+    wrap(images, "save_image_with_geninfo", partial(_write_without_loss, is_kept))
     # not every host has a stealth writer
     stealth = sys.modules.get("modules.stealth_infotext")
     if stealth is not None:
-        wrap(stealth, "add_stealth_pnginfo", _skip_ours)
+        wrap(stealth, "add_stealth_pnginfo", partial(_skip, is_kept))
     api = sys.modules.get("modules.api.api")
     if api is not None:
-        wrap(api, "encode_pil_to_base64", send_ours_as_png)
+        wrap(api, "encode_pil_to_base64", partial(send_as_png, is_kept))
 
 
 def before_image_saved(params: Any, options: Options) -> None:
@@ -80,7 +94,8 @@ def before_image_saved(params: Any, options: Options) -> None:
     layer = getattr(params.image, LAYER, None)
     if layer is not None:
         path = path.with_stem(f"{path.stem}-{layer}")
-    if is_ours(params.image, (params.pnginfo or {}).get("parameters")):
+    infotext = (params.pnginfo or {}).get("parameters")
+    if is_ours(params.image, infotext) or (options.keep_every and is_transparent(params.image)):
         path = path.with_suffix(_suffix(path.suffix, params.image, options))
         if options.saved_folder is not None:
             path = _free(path.parent / options.saved_folder / path.name)
@@ -102,15 +117,15 @@ def _free(path: Path) -> Path:
     return next(one for one in itertools.chain([path], names) if not one.exists())
 
 
-def _skip_ours(write: Callable[[Any], None]) -> Callable[[Any], None]:
+def _skip(is_kept: Kept, write: Callable[[Any], None]) -> Callable[[Any], None]:
     def add_stealth_pnginfo(params: Any) -> None:
-        if not is_ours(params.image, (params.pnginfo or {}).get("parameters")):
+        if not is_kept(params.image, (params.pnginfo or {}).get("parameters")):
             write(params)
 
     return add_stealth_pnginfo
 
 
-def _write_ours_without_loss(write: Callable[..., Any]) -> Callable[..., Any]:
+def _write_without_loss(is_kept: Kept, write: Callable[..., Any]) -> Callable[..., Any]:
     def save_image_with_geninfo(
         image: Any,
         geninfo: str | None,
@@ -120,7 +135,7 @@ def _write_ours_without_loss(write: Callable[..., Any]) -> Callable[..., Any]:
         **kwargs: Any,
     ) -> Any:
         suffix = (extension or Path(filename).suffix).lower()
-        if suffix not in LOSSLESS or not is_ours(image, geninfo):
+        if suffix not in LOSSLESS or not is_kept(image, geninfo):
             return write(image, geninfo, filename, extension, *args, **kwargs)
         exif = _exif(geninfo) if geninfo else b""
         kind = Image.registered_extensions()[suffix]
@@ -137,13 +152,13 @@ def _exif(comment: str) -> bytes:
     return b"Exif\0\0II*\0" + struct.pack("<I", 8) + pointer + entry + text
 
 
-def send_ours_as_png(encode: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Wrap the `encode_pil_to_base64` of a host's web API."""
+def send_as_png(is_kept: Kept, encode: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Wrap the `encode_pil_to_base64` of a host's web API: what `is_kept` is a PNG."""
 
     def encode_pil_to_base64(image: Any) -> Any:
         if not isinstance(image, Image.Image):
             return encode(image)
-        if is_ours(image):
+        if is_kept(image):
             return _png(image)
         try:
             return encode(image)

@@ -33,7 +33,8 @@ OBJECTS = {
 
 SHARED = (
     *("webui", "webui_jobs", "webui_own_jobs", "forge_scripts", "webui_page", "webui_state", "result_texts"),
-    *("forge_saving", "forge_sampling", "own_weights", "job_methods", "left_out", "scene_files", "wrapping"),
+    *("forge_saving", "forge_sampling", "own_weights", "job_methods", "left_out", "saved_files"),
+    *("scene_files", "wrapping"),
 )
 FILES = {
     "forge": ("forge", "backend", *SHARED),

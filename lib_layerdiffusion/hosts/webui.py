@@ -293,7 +293,7 @@ class WebuiHost(KeepsOwnWeights, WebUIJobs, WebUIOwnJobs, WebUIPage, WebUIState)
         forge_saving.name_layer(picture, layer)
 
     def app_started(self, demo: Any, app: Any) -> None:
-        forge_saving.install()
+        forge_saving.install(self.keeps_every)
         self.accept_named_arguments()
 
     def before_image_saved(self, params: Any) -> None:

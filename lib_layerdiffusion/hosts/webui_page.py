@@ -10,13 +10,14 @@ from typing import Any
 from lib_layerdiffusion.files import checkpoints
 from lib_layerdiffusion.hosts.base import BaseModel
 from lib_layerdiffusion.hosts.wrapping import wrap
-from lib_layerdiffusion.request.options import OPTIONS, SECTION, Option, Options
+from lib_layerdiffusion.request.options import OPTIONS, PREFIX, SECTION, Option, Options
 from lib_layerdiffusion.request.settings import NAMES
 from lib_layerdiffusion.request.spellings import sent
 from lib_layerdiffusion.request.xyz_axes import Axis
 
 KINDS = {"sdxl": "SDXL", "sd15": "SD1.5", "": "neither SDXL nor SD1.5"}
 API_NAME = "layerdiffuse"
+KEEP_EVERY = f"{PREFIX}keep_every"
 
 
 class WebUIPage:
@@ -26,6 +27,12 @@ class WebUIPage:
         from modules import shared
 
         return Options.of(shared.opts.data)
+
+    def keeps_every(self) -> bool:
+        from modules import shared
+
+        # asked while other people's pictures are written, which no setting of ours may end
+        return shared.opts.data.get(KEEP_EVERY) is True
 
     def add_settings(self) -> None:
         from modules import shared

@@ -39,6 +39,8 @@ class WeightAdapters(WebuiHost):
         # their own function, which also rounds, reads and writes the model itself
         scratch = copy.copy(unet)
         scratch.backup, scratch.weight_inplace_update = {}, False
+        # a patcher that goes gives up all the memory that its model pinned
+        scratch.pinned = set()
         weights = OwnWeights(unet.model, {name: own})
         with weights.in_place():
             scratch.patch_weight_to_device(name, device_to=own.device)

@@ -220,6 +220,9 @@ class Hooks:
         """Return what the host shall save and show for a finished picture: RGBA where the method decodes."""
         state = state_of(p)
         if state is None:
+            if getattr(picture, "mode", None) == "RGBA" and self.host.keeps_every():
+                # what a request sets for itself is gone when its answer is written
+                self.host.keep(picture)
             return picture
         try:
             if state.problem is not None:

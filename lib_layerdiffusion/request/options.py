@@ -68,6 +68,12 @@ OPTIONS: tuple[Option, ...] = (
         info="PSD for Photoshop, GIMP, Krita, Photopea; ORA (OpenRaster) for Krita, GIMP, MyPaint",
     ),
     Option(
+        "keep_every",
+        "Keep the transparency of every picture",
+        False,
+        info="also where a model of its own kind, or another script, made it; off: they are saved as always",
+    ),
+    Option(
         "decode_passes",
         "Passes of the transparency decode",
         8,
@@ -116,6 +122,7 @@ class Options:
     saved_suffix: str = ".png"
     saved_folder: Path | None = None
     layer_files: tuple[str, ...] = ("psd",)
+    keep_every: bool = False
     decode_passes: int | str = 8
     low_memory: bool = False
     model_folder: Path | None = None

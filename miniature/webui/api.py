@@ -6,6 +6,7 @@ import base64
 import copy
 import io
 import json
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -13,11 +14,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 from PIL import Image, PngImagePlugin
 
 from lib_layerdiffusion.errors import LayerDiffuseError
-from lib_layerdiffusion.hosts.forge_saving import send_ours_as_png
+from lib_layerdiffusion.hosts.forge_saving import is_ours, send_as_png
 from lib_layerdiffusion.pictures.reading import open_picture
 from lib_layerdiffusion.request.settings import ARGUMENTS
 from miniature.webui.processing import Processing, WebUI
@@ -72,7 +74,7 @@ def answer_with(choose: Callable[[Mapping[str, Any]], tuple[WebUI, Any]]) -> Ans
             raise Refused(error.status_code, error.detail) from error
         finally:
             script.handlers.host.settings = {}
-        send = send_ours_as_png(partial(encode_pil_to_base64, samples_format=webui.samples_format))
+        send = send_as_png(is_ours, partial(encode_pil_to_base64, samples_format=webui.samples_format))
         images = [send(image).decode() for image in [*result.images, *result.extra_images]]
         return {"images": images, "info": result.js()}
 
@@ -128,17 +130,40 @@ def decoded(text: str) -> Image.Image:
     return open_picture(base64.b64decode(text.rpartition(",")[2]))
 
 
+def nothing_to_see(path: str, query: Mapping[str, str]) -> Any:
+    raise Refused(404, "Not Found")
+
+
 @contextmanager
-def serve(answer: Answer) -> Iterator[str]:
-    """Serve on a free port while the block runs; gives the address."""
+def serve(
+    answer: Answer,
+    look: Callable[[str, Mapping[str, str]], Any] = nothing_to_see,
+    auth: str = "",
+    tls: ssl.SSLContext | None = None,
+) -> Iterator[str]:
+    """Serve on a free port while the block runs; gives the address.
+
+    `look` answers what is asked without a body; `auth` is "user:password" where these are asked for.
+    """
+    wanted = f"Basic {base64.b64encode(auth.encode()).decode()}" if auth else None
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
+        def do_GET(self) -> None:
+            parts = urlsplit(self.path)
+            self._answer(lambda: look(parts.path, dict(parse_qsl(parts.query))))
+
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            self._answer(lambda: answer(self.path, json.loads(body)))
+
+        def _answer(self, compute: Callable[[], Any]) -> None:
+            result: Any
             try:
-                status, result = 200, answer(self.path, json.loads(body))
+                if wanted not in (None, self.headers["Authorization"]):
+                    raise Refused(401, "Incorrect username or password")
+                status, result = 200, compute()
             except Refused as refused:
                 status, result = refused.status, {"error": "LayerDiffuseError", "detail": refused.detail}
             except Exception as error:
@@ -154,10 +179,12 @@ def serve(answer: Answer) -> Iterator[str]:
             """Say nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever, daemon=True)
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+        thread = Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}"
+            yield f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}"
         finally:
             server.shutdown()
             thread.join()

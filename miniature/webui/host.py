@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lib_layerdiffusion.errors import LayerDiffuseError, UnsupportedMethod
 from lib_layerdiffusion.files.layer_patch import Patch, Shape
-from lib_layerdiffusion.hosts import forge_saving, forge_scripts, job_methods, left_out
+from lib_layerdiffusion.hosts import forge_saving, forge_scripts, job_methods, left_out, saved_files
 from lib_layerdiffusion.hosts.base import Around, BaseModel, Begin, EncodePixels, Network, Posterior
 from lib_layerdiffusion.hosts.capabilities import Capabilities
 from lib_layerdiffusion.hosts.webui_page import accept_named_arguments
@@ -45,7 +45,7 @@ class MiniatureHost:
         inpainting: bool = False,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        wrap(images, "save_image", left_out.unsaved)
+        wrap(images, "save_image", saved_files.remembered)
         wrap(images, "image_grid", left_out.empty_in_grids)
         self._models_dir = models_dir
         self.family = family
@@ -195,6 +195,9 @@ class MiniatureHost:
 
     def keep(self, picture: Image.Image) -> None:
         forge_saving.mark(picture)
+
+    def keeps_every(self) -> bool:
+        return self.options().keep_every
 
     def name_layer(self, picture: Image.Image, layer: str) -> None:
         forge_saving.name_layer(picture, layer)

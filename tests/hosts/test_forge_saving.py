@@ -100,7 +100,7 @@ def forge(monkeypatch: pytest.MonkeyPatch) -> FakeForge:
     fake = FakeForge()
     for name, module in fake.modules().items():
         monkeypatch.setitem(sys.modules, name, module)
-    forge_saving.install()
+    forge_saving.install(lambda: fake.options.keep_every)
     return fake
 
 

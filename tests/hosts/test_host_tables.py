@@ -9,12 +9,11 @@ import pytest
 
 import dev
 from lib_layerdiffusion import hosts
-from lib_layerdiffusion.hosts import symbols
+from lib_layerdiffusion.hosts import records, symbols
 from lib_layerdiffusion.hosts.capabilities import Ability, Capabilities
 from tests.helpers import host_records
 
-RECORDS = {adapter: (adapter,) for adapter in symbols.FILES} | {"classic": ("classic", "early_forge")}
-"""Adapter: the hosts it runs on."""
+RECORDS = records.OF_ADAPTER
 
 
 def test_tables_are_those_of_the_code() -> None:
@@ -26,7 +25,7 @@ def test_every_adapter_is_in_the_tables() -> None:
     assert {adapter.file for adapter in hosts.ADAPTERS} == set(symbols.FILES)
     files = {file for files in symbols.FILES.values() for file in files}
     present = {path.stem for path in symbols.FOLDER.glob("*.py")}
-    assert present - files == {"__init__", "base", "capabilities", "symbols"}
+    assert present - files == {"__init__", "base", "capabilities", "changes", "records", "symbols"}
 
 
 @pytest.mark.parametrize("adapter", symbols.FILES)
@@ -61,7 +60,7 @@ def test_symbols_that_a_host_lacks_are_not_used_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("adapter", "record"), [(adapter, record) for adapter, records in RECORDS.items() for record in records]
+    ("adapter", "record"), [(adapter, record) for adapter, names in RECORDS.items() for record in names]
 )
 def test_what_an_adapter_imports_is_recorded(adapter: str, record: str) -> None:
     """So that the stubs which adapters are tested on have it, with the host's own signature."""
@@ -129,7 +128,7 @@ def test_a_change_of_a_host_is_named(tmp_path: Path) -> None:
         "UnetPatcher.add_conditioning_modifier(self, modifier, ensure_uniqueness=False), is "
         "UnetPatcher.add_conditioning_modifier(self, modifier, *, unique=False)"
     )
-    assert second == "backend/sampling/condition.py is gone"
+    assert second == "backend/sampling/condition.py: recorded backend/sampling/condition.py, is gone"
 
 
 def source_of(lines: list[str]) -> str:
