@@ -15,6 +15,7 @@ import lib_layerdiffusion
 logger = logging.getLogger("layerdiffuse")
 
 TITLE = "LayerDiffuse"
+LAYERS_TITLE = "LayerDiffuse layers"
 PACKAGE = lib_layerdiffusion.__name__
 HERE = Path(__file__).resolve().parents[1]
 
@@ -109,6 +110,25 @@ class LayerDiffuse(scripts.Script):
     def postprocess(self, p: Any, processed: Any, *args: Any) -> None:
         if self.handlers:
             self.handlers.finish(p, processed)
+
+
+class LayerDiffuseLayers(scripts.Script):
+    """The script in the list: a whole stack of layers in one click."""
+
+    def title(self) -> str:
+        return LAYERS_TITLE
+
+    def show(self, is_img2img: bool) -> bool:
+        return LayerDiffuse.handlers is not None
+
+    def ui(self, is_img2img: bool) -> list[Any]:
+        from lib_layerdiffusion.page import layers_panel
+
+        tab = "img2img" if is_img2img else "txt2img"
+        return layers_panel.build(LayerDiffuse.handlers.host, self.elem_id, tab)
+
+    def run(self, p: Any, *args: Any) -> Any:
+        return LayerDiffuse.handlers.run_layers(p, args)
 
 
 def start() -> None:

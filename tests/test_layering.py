@@ -32,7 +32,7 @@ WINGS = {
     "pictures": "errors",
     "files": "models methods errors",
     "request": "methods pictures errors",
-    "hosts": "files request errors",
+    "hosts": "files request pictures errors",
     "networks": "hosts files request methods models",
     "page": "hosts request pictures methods errors",
     "command": "files methods errors",
@@ -50,18 +50,18 @@ PACKAGES = {
     "torch": "models transparency job networks hosts "
     "files.layer_patch files.layout files.records files.tensors",
     "einops": "models",
-    "numpy": "pictures commands transparency job page.latest request.settings",
+    "numpy": "pictures commands hosts.scene_files transparency job page.latest request.settings",
     "cv2": "pictures transparency.voting",
-    "PIL": "pictures commands page.latest job.hooks job.init_pictures job.quick_upscale job.script_runs "
-    "job.state hosts",
+    "PIL": "pictures commands page.latest job.hooks job.init_pictures job.layer_results job.layer_run "
+    "job.quick_upscale job.script_runs job.state hosts",
     # it maps what it reads, and what is mapped ends the process when the file is cut off
     "safetensors": "",
     "huggingface_hub": "files.download files.hub",
     "filelock": "files.download",
     "tqdm": "files.progress commands.finish",
-    "gradio": "page.panel hosts.webui_page hosts.ldm_patched scripts",
-    "modules": "hosts.webui hosts.webui_jobs hosts.webui_page hosts.webui_state hosts.forge_saving "
-    "hosts.classic scripts",
+    "gradio": "page.panel page.layers_panel hosts.webui_page hosts.ldm_patched scripts",
+    "modules": "hosts.webui hosts.webui_jobs hosts.webui_own_jobs hosts.webui_page hosts.webui_state "
+    "hosts.forge_saving hosts.classic scripts",
     "modules_forge": "hosts.backend hosts.ldm_patched hosts.classic",
     "backend": "hosts.backend hosts.forge hosts.neo",
     "ldm_patched": "hosts.ldm_patched hosts.reforge hosts.classic",

@@ -43,7 +43,7 @@ def explained(script: Any) -> str:
 
 
 def test_this_interpreter_is_no_webui() -> None:
-    with pytest.raises(IncompatibleHost, match=r"Forge, Forge Neo, .*, and this is another"):
+    with pytest.raises(IncompatibleHost, match=r"Forge Neo, Forge, .*, and this is another"):
         hosts.detect()
 
 

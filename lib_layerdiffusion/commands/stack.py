@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +14,11 @@ from PIL import Image
 
 from lib_layerdiffusion.errors import BadPicture, BadSetting, LayerDiffuseError
 from lib_layerdiffusion.pictures.arithmetic import Uint8Image
-from lib_layerdiffusion.pictures.ora import encode_ora
-from lib_layerdiffusion.pictures.psd import encode_psd
+from lib_layerdiffusion.pictures.layer_files import WRITERS
 from lib_layerdiffusion.pictures.reading import open_picture, to_rgba
 from lib_layerdiffusion.pictures.stack import Layer, Stack
 
 GOOD, WRONG = 0, 2
-
-WRITERS: dict[str, Callable[[Stack], bytes]] = {".psd": encode_psd, ".ora": encode_ora}
 
 EPILOG = """\
 Layers are cut to what shows of them. The canvas is that of the layers; with --at it reaches from the
@@ -111,7 +108,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--force", action="store_true", help="write over a file that is there")
     chosen = parser.parse_args(arguments)
     try:
-        writer = WRITERS.get(chosen.out.suffix.lower())
+        writer = WRITERS.get(chosen.out.suffix.lower().removeprefix("."))
         if writer is None:
             raise BadSetting(f"{chosen.out} must end in .psd or .ora.")
         if os.path.lexists(chosen.out) and not chosen.force:

@@ -267,6 +267,31 @@ class Host(Watch, Protocol):
         """What `begin` returned for the script that is running, None where none is."""
         ...
 
+    # --- jobs of our own script in the list
+    def run_job(self, p: Job) -> Any:
+        """Run one job as the host does, and return its result. Raises what ended it."""
+        ...
+
+    def without_picture(self, p: Job) -> Job:
+        """Return a job for txt2img with everything that `p` has in common with one; `p` stays as it is."""
+        ...
+
+    def fixed_seed(self, p: Job) -> int:
+        """The seed of the first picture, chosen by chance now where `p` leaves it to chance."""
+        ...
+
+    def samplers(self) -> Sequence[str]:
+        """The names of all samplers."""
+        ...
+
+    def expect_jobs(self, count: int) -> None:
+        """Have the page's progress bar count this many jobs."""
+        ...
+
+    def save_result(self, p: Job, picture: Image.Image, infotext: str) -> Path | None:
+        """Save a picture as the host saves those of `p`; return its file, None where it saves none."""
+        ...
+
     def app_started(self, demo: Any, app: Any) -> None:
         """Host callback: page and API exist."""
         ...

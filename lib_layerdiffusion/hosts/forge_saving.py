@@ -21,7 +21,7 @@ from typing import Any
 
 from PIL import Image, PngImagePlugin
 
-from lib_layerdiffusion.hosts import left_out, saved_files
+from lib_layerdiffusion.hosts import left_out, saved_files, scene_files
 from lib_layerdiffusion.hosts.wrapping import wrap
 from lib_layerdiffusion.request.options import Options
 
@@ -90,6 +90,7 @@ def install(keeps_every: Callable[[], bool] = lambda: False) -> None:
 def before_image_saved(params: Any, options: Options) -> None:
     """Host callback: name the layer in the file name; save transparency where and as the options say."""
     path = Path(params.filename)
+    unnamed = path.with_suffix("")
     layer = getattr(params.image, LAYER, None)
     if layer is not None:
         path = path.with_stem(f"{path.stem}-{layer}")
@@ -100,6 +101,7 @@ def before_image_saved(params: Any, options: Options) -> None:
             path = _free(path.parent / options.saved_folder / path.name)
             path.parent.mkdir(parents=True, exist_ok=True)
     params.filename = str(path)
+    scene_files.follow(params, unnamed, options)
 
 
 def _suffix(given: str, picture: Image.Image, options: Options) -> str:

@@ -32,8 +32,9 @@ OBJECTS = {
 }
 
 SHARED = (
-    *("webui", "webui_jobs", "forge_scripts", "webui_page", "webui_state", "result_texts"),
-    *("forge_saving", "forge_sampling", "own_weights", "job_methods", "left_out", "saved_files", "wrapping"),
+    *("webui", "webui_jobs", "webui_own_jobs", "forge_scripts", "webui_page", "webui_state", "result_texts"),
+    *("forge_saving", "forge_sampling", "own_weights", "job_methods", "left_out", "saved_files"),
+    *("scene_files", "wrapping"),
 )
 FILES = {
     "forge": ("forge", "backend", *SHARED),

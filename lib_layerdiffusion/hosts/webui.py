@@ -25,6 +25,7 @@ from lib_layerdiffusion.hosts.capabilities import Capabilities
 from lib_layerdiffusion.hosts.forge_sampling import AwaitedCalls, StepModifier
 from lib_layerdiffusion.hosts.own_weights import KeepsOwnWeights
 from lib_layerdiffusion.hosts.webui_jobs import WebUIJobs
+from lib_layerdiffusion.hosts.webui_own_jobs import WebUIOwnJobs
 from lib_layerdiffusion.hosts.webui_page import WebUIPage
 from lib_layerdiffusion.hosts.webui_state import WebUIState
 
@@ -32,7 +33,7 @@ MARK = "layerdiffuse"
 CALLS = "layerdiffuse_calls"
 
 
-class WebuiHost(KeepsOwnWeights, WebUIJobs, WebUIPage, WebUIState):
+class WebuiHost(KeepsOwnWeights, WebUIJobs, WebUIOwnJobs, WebUIPage, WebUIState):
     """The part of `hosts.base.Host` that every kind of Forge shares."""
 
     name: str

@@ -20,6 +20,9 @@ from lib_layerdiffusion.hosts import job_methods, result_texts
 from lib_layerdiffusion.hosts.base import Host, Job
 from lib_layerdiffusion.job.generation import Generation, remove_leftover
 from lib_layerdiffusion.job.init_pictures import InitPictures, has_init_pictures
+from lib_layerdiffusion.job.layer_place import place_of
+from lib_layerdiffusion.job.layer_results import NOTES_KEY
+from lib_layerdiffusion.job.layer_run import LayerRun
 from lib_layerdiffusion.job.own_parameters import own_parameters
 from lib_layerdiffusion.job.quick_upscale import (
     PREVIEW_MARK,
@@ -35,14 +38,15 @@ from lib_layerdiffusion.page.latest import Latest
 from lib_layerdiffusion.pictures.arithmetic import Uint8Image, preview
 from lib_layerdiffusion.pictures.finishing import Steps, finish
 from lib_layerdiffusion.pictures.reading import has_alpha
-from lib_layerdiffusion.request import infotext, scenes, xyz_axes
+from lib_layerdiffusion.request import infotext, layer_plan, scenes, xyz_axes
 from lib_layerdiffusion.request.settings import Settings, enabled_method, page_name, requested_steps
 
 logger = logging.getLogger("layerdiffuse")
 
 PREVIEW = "layerdiffuse_preview"
 """Attribute of previews: the number of their picture among those that were delivered."""
-NOTES_KEY = f"{infotext.PREFIX}notes"
+PAGE = "layerdiffuse_page"
+"""Attribute of a job that our own script in the list runs over: the name of the page that began it."""
 
 
 class Hooks:
@@ -57,6 +61,9 @@ class Hooks:
         """Follow a script called `title` that is about to run over `p`, if LayerDiffuse is on for it."""
         # before it copies `p`
         own_parameters(p)
+        if title == layer_plan.TITLE:
+            setattr(p, PAGE, _page(p, args))
+            return None
         try:
             method = enabled_method(args, xyz_axes.arguments(p))
             steps = requested_steps(args, xyz_axes.arguments(p))
@@ -64,6 +71,15 @@ class Hooks:
             # the first job will say so
             return None
         return None if method is None else ScriptRun(title, method, getattr(p, "init_images", None), steps)
+
+    def run_layers(self, p: Job, args: Sequence[Any]) -> Any:
+        """Run our own script of the list; return the host's result. Raises LayerDiffuseError."""
+        page = getattr(p, PAGE, "")
+        self.latest.take_message(page)
+        try:
+            return LayerRun(self.host, self.networks, p, args).run()
+        except Exception as error:
+            raise self._problem(page, error, "making layers") from error
 
     # --- before sampling
     def before_process(self, p: Job, args: Sequence[Any]) -> None:
@@ -73,6 +89,7 @@ class Hooks:
     def process(self, p: Job, args: Sequence[Any]) -> None:
         """Check the job and prepare it; what is wrong ends it before sampling."""
         self._forget(p)
+        p.extra_generation_params.update(place_of(p))
         generation = None
         page = _page(p, args)
         try:
@@ -227,6 +244,8 @@ class Hooks:
         position = state.batch_position()
         frame = position % method.frames
         latents = state.latents.get(p.iteration)
+        if method.frames > 1 and frame == 0:
+            state.begin_scene(picture.size)
         latent = latents[position] if latents is not None and position < len(latents) else None
         state.generation.check_sampled(latent)
         kept = picture
@@ -239,6 +258,7 @@ class Hooks:
         self.host.keep(picture)
         if method.frames > 1:
             self.host.name_layer(picture, method.outputs[frame].value)
+            state.in_scene(picture, method.outputs[frame])
             if not self.host.lists_in_infotext:
                 # hosts write each picture's infotext right after this
                 p.extra_generation_params[LAYER_KEY] = method.outputs[frame].value

@@ -9,10 +9,13 @@ from torch import Tensor
 
 from lib_layerdiffusion.errors import LayerDiffuseError
 from lib_layerdiffusion.hosts.base import Job
+from lib_layerdiffusion.hosts.scene_files import SceneFiles
 from lib_layerdiffusion.job.delivery import Delivery
 from lib_layerdiffusion.job.generation import Generation
 from lib_layerdiffusion.job.init_pictures import InitPictures
-from lib_layerdiffusion.pictures.arithmetic import Uint8Image
+from lib_layerdiffusion.job.layer_place import place_of
+from lib_layerdiffusion.methods import Layer
+from lib_layerdiffusion.pictures.arithmetic import Uint8Image, condition_layer
 
 STATE = "_layerdiffuse"
 
@@ -39,10 +42,26 @@ class JobState:
         self.overlay: Any = None
         self.delivery = Delivery()
         self.problem: LayerDiffuseError | None = None
+        self._scene: SceneFiles | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> JobState:
         # so that a deep copy of `p` is told from it like any other copy
         return self
+
+    def begin_scene(self, size: tuple[int, int]) -> None:
+        """Await the layers of a scene, of width and height `size`; a step of a longer run makes no files."""
+        settings = self.generation.settings
+        given = {
+            layer.value: condition_layer(settings.pictures[layer], settings.resize_mode, size[1], size[0])
+            for layer in settings.method.pictures
+        }
+        awaited = [layer.value for layer in settings.method.outputs]
+        self._scene = None if place_of(self.p) else SceneFiles(given, awaited)
+
+    def in_scene(self, picture: Image.Image, layer: Layer) -> None:
+        """Have a finished picture bring its layer into the scene's file when it is saved."""
+        if self._scene is not None:
+            self._scene.await_picture(picture, layer.value)
 
     def overlay_mask(self) -> Image.Image | None:
         """Return the mask, if the host lays the original over the picture."""

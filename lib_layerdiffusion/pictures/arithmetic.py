@@ -85,6 +85,15 @@ def condition_rgb(rgba: Uint8Image, mode: ResizeMode, height: int, width: int) -
     return fit(flatten_on_grey(rgba), mode, height, width).clip(0, 1)
 
 
+def condition_layer(rgba: Uint8Image, mode: ResizeMode, height: int, width: int) -> Uint8Image:
+    """The same as a layer: RGBA uint8 [height, width, 4], resized with colours weighted by their alpha."""
+    part = rgba.astype(np.float32) / np.float32(255)
+    part[..., :3] *= part[..., 3:]
+    fitted = fit(part, mode, height, width).clip(0, 1)
+    colours = fitted[..., :3] / np.maximum(fitted[..., 3:], np.float32(1e-6))
+    return np.rint(np.dstack([colours.clip(0, 1), fitted[..., 3:]]) * 255).astype(np.uint8)
+
+
 def pad_colour(rgba: Uint8Image) -> FloatImage:
     """Fill invisible pixels with smooth colours: RGBA [H, W, 4] -> RGB float32 [H, W, 3].
 

@@ -14,6 +14,13 @@ PREFIX = "layerdiffuse_"
 FORMATS = ("PNG", "WebP (lossless)")
 SUFFIXES = dict(zip(FORMATS, (".png", ".webp"), strict=True))
 PASSES = (8, "adaptive", 4, 2, 1)
+LAYER_FILES: dict[str, tuple[str, ...]] = {
+    "PSD": ("psd",),
+    "ORA": ("ora",),
+    "PSD and ORA": ("psd", "ora"),
+    "none": (),
+}
+"""Choices of the layered files beside pictures that are layers of one another, and their suffixes."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,13 @@ OPTIONS: tuple[Option, ...] = (
         "",
         info="empty: with all other pictures; a name: a folder of that name there; or a full path",
         server=True,
+    ),
+    Option(
+        "layer_files",
+        "Layered file beside pictures that are layers of one another",
+        "PSD",
+        tuple(LAYER_FILES),
+        info="PSD for Photoshop, GIMP, Krita, Photopea; ORA (OpenRaster) for Krita, GIMP, MyPaint",
     ),
     Option(
         "keep_every",
@@ -100,13 +114,14 @@ OPTIONS: tuple[Option, ...] = (
 class Options:
     """The settings in effect. `saved_folder` and `model_folder` may be relative; None is the default place.
 
-    `saved_suffix` is that of a file name; `decode_passes` is one of PASSES; `download_source` an address
-    without a slash at its end, or "".
+    `saved_suffix` is that of a file name, `layer_files` are such without a dot; `decode_passes` is one of
+    PASSES; `download_source` an address without a slash at its end, or "".
     """
 
     preview: bool = True
     saved_suffix: str = ".png"
     saved_folder: Path | None = None
+    layer_files: tuple[str, ...] = ("psd",)
     keep_every: bool = False
     decode_passes: int | str = 8
     low_memory: bool = False
@@ -119,6 +134,7 @@ class Options:
         """Read them from a host's settings, by key; what is missing has its default. Raises BadSetting."""
         read = {option.field: _checked(option, values.get(option.key)) for option in OPTIONS}
         read["saved_suffix"] = SUFFIXES[read.pop("saved_format")]
+        read["layer_files"] = LAYER_FILES[read["layer_files"]]
         for name in ("saved_folder", "model_folder"):
             read[name] = _folder(read[name])
         source = read["download_source"].rstrip("/")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
@@ -22,6 +23,7 @@ HEADER = (
 )
 """Columns of a row of docs/benchmarks.md."""
 
+PATHS = re.compile(r"(?<![\w.])(?:[A-Za-z]:)?[\\/].*[\\/]", re.S)
 TOLD = ("version", "host", "host_version", "python", "system", "packages", "device", "folder", "settings")
 """What of the installation's state is repeated; nothing else of it is."""
 
@@ -121,7 +123,15 @@ def _is_timed(findings: Findings, family: Family) -> bool:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+    return " ".join(without_paths(text).split()).replace("|", "\\|")
+
+
+def without_paths(text: str) -> str:
+    """Return a sentence without the folders in it: a WebUI's sentence may name some, with spaces in them.
+
+    So all is left out from the first folder to the last separator.
+    """
+    return PATHS.sub("", text)
 
 
 def as_json(told: Mapping[str, Any], findings: Findings) -> dict[str, Any]:
@@ -134,7 +144,7 @@ def as_json(told: Mapping[str, Any], findings: Findings) -> dict[str, Any]:
             {
                 "name": name,
                 "state": outcome.state,
-                "text": outcome.text,
+                "text": without_paths(outcome.text),
                 "seconds": seconds,
                 **{"numbers": dict(outcome.numbers)},
             }

@@ -34,6 +34,11 @@ def mixed(rgba: Uint8Image, level: int = 255) -> Uint8Image:
     return np.dstack([colours.astype(np.uint8), rgba[..., 3]])
 
 
+def fringed(rgba: Uint8Image) -> Uint8Image:
+    """With a soft edge, whose colours are mixed with white."""
+    return mixed(finish(rgba, Steps(feather=6)))
+
+
 def _disc(rgba: Uint8Image, x: float, y: float, radius: float) -> Uint8Image:
     rows, columns = np.mgrid[: rgba.shape[0], : rgba.shape[1]]
     inside = np.clip(radius + 0.5 - np.hypot(columns - x * rgba.shape[1], rows - y * rgba.shape[0]), 0, 1)
@@ -83,6 +88,14 @@ def shrunk_straight(rgba: Uint8Image) -> Uint8Image:
     return np.asarray(cv2.resize(small, rgba.shape[1::-1], interpolation=cv2.INTER_NEAREST), np.uint8)
 
 
+def framed(rgba: Uint8Image) -> Uint8Image:
+    """With a line where the picture ends."""
+    result = rgba.copy()
+    for side in (result[:2], result[-2:], result[:, :2], result[:, -2:]):
+        side[...] = (255, 0, 160, 255)
+    return result
+
+
 def as_it_is(rgba: Uint8Image) -> Uint8Image:
     return rgba
 
@@ -95,15 +108,15 @@ ROWS: tuple[tuple[str, str, Change, Steps, Change], ...] = (
     ("fill holes", "elephant", with_holes, Steps(holes=0.03), as_it_is),
     ("choke 2 px", "swan", as_it_is, Steps(choke=2), as_it_is),
     ("feather 6 px", "taxi", as_it_is, Steps(feather=6), as_it_is),
-    ("decontaminate", "feather", mixed, Steps(decontaminate=1), as_it_is),
+    ("decontaminate", "monkey", fringed, Steps(decontaminate=1), as_it_is),
     ("bleed, then\n4 x smaller", "feather", black_below, Steps(bleed=True), shrunk_straight),
-    ("trim", "bird", as_it_is, Steps(trim=2), as_it_is),
+    ("trim", "bird", as_it_is, Steps(trim=2), framed),
     (
         "canvas, bottom",
         "cupcake",
         as_it_is,
         Steps(trim=0, canvas=Canvas(SIDE, SIDE), anchor="bottom"),
-        as_it_is,
+        framed,
     ),
     ("outline", "monkey", as_it_is, Steps(outline=Outline(5, (255, 255, 255, 255))), as_it_is),
     ("shadow", "monkey", as_it_is, Steps(shadow=Shadow(6, 8, 8, (0, 0, 0, 160))), as_it_is),
@@ -127,12 +140,12 @@ def row(name: str, picture: Uint8Image, before: Change, steps: Steps, seen: Chan
     fields = []
     for one in (given, finish(given, steps)):
         field = fitted(seen(one))
-        share = field[..., 3:] / np.float32(255)
-        front = premultiplied(field)[..., :3]
-        fields += [front + behind * (1 - share) for behind in backgrounds()]
+        clear = 1 - field[..., 3:] / np.float32(255)
+        front = premultiplied(field)[..., :3].astype(np.float32)
+        fields += [np.asarray(front + behind * clear, np.float32) for behind in backgrounds()]
     line = [np.full((SIDE, LABEL, 3), 245, np.float32)]
-    for number, field in enumerate(fields):
-        line += [np.full((SIDE, 3 * GAP if number == 3 else GAP, 3), 245, np.float32), field]
+    for number, drawn in enumerate(fields):
+        line += [np.full((SIDE, 3 * GAP if number == 3 else GAP, 3), 245, np.float32), drawn]
     whole = np.ascontiguousarray(np.concatenate(line, axis=1))
     for number, text in enumerate(name.split("\n")):
         cv2.putText(
@@ -152,7 +165,7 @@ def main(path: Path) -> None:
     pictures = {
         name: scaled(put_on_canvas(one, Canvas(152, 152)), SIDE / 152) for name, one in held_out().items()
     }
-    rows = [row(name, pictures[which], *rest) for name, which, *rest in ROWS]
+    rows = [row(name, pictures[which], before, steps, seen) for name, which, before, steps, seen in ROWS]
     head = np.full((28, rows[0].shape[1], 3), 245, np.float32)
     for text, left in (("before", LABEL + 8), ("after", LABEL + 8 + 3 * (SIDE + GAP) + 2 * GAP)):
         cv2.putText(head, text, (left, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (30, 30, 30), 1, cv2.LINE_AA)

@@ -54,6 +54,8 @@ def answer_with(choose: Callable[[Mapping[str, Any]], tuple[WebUI, Any]]) -> Ans
         if path.endswith("img2img"):
             fields["init_images"] = [decoded(text) for text in request["init_images"]]
             fields["denoising_strength"] = request.get("denoising_strength", 0.75)
+            if request.get("mask"):
+                fields["image_mask"] = decoded(request["mask"]).convert("L")
         # as when a WebUI has started
         script.handlers.host.app_started(None, Api)
         sent = SimpleNamespace(alwayson_scripts=copy.deepcopy(request.get("alwayson_scripts", {})))
@@ -67,7 +69,7 @@ def answer_with(choose: Callable[[Mapping[str, Any]], tuple[WebUI, Any]]) -> Ans
         p.do_not_save_samples = p.do_not_save_grid = not request.get("save_images", False)
         script.handlers.host.settings = dict(request.get("override_settings", {}))
         try:
-            result = webui.answer(p)
+            result = webui.answer(p, *_chosen(script, request))
         except LayerDiffuseError as error:
             raise Refused(error.status_code, error.detail) from error
         finally:
@@ -77,6 +79,16 @@ def answer_with(choose: Callable[[Mapping[str, Any]], tuple[WebUI, Any]]) -> Ans
         return {"images": images, "info": result.js()}
 
     return answer
+
+
+def _chosen(script: Any, request: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What runs the request's jobs and its arguments, if it names a script of the list."""
+    name = request.get("script_name") or ""
+    if not name:
+        return ()
+    if name.lower() != script.layers.title().lower():
+        raise Refused(422, f"Script '{name}' not found")
+    return script.layers.run, *request.get("script_args", [])
 
 
 class Api:

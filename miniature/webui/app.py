@@ -22,6 +22,9 @@ WORDS = (
 )
 
 
+NO_SCRIPT = "None"
+
+
 def build(trained: Trained) -> Any:
     """A gradio page; texts and pictures stay on this machine."""
     script = trained.script
@@ -37,6 +40,7 @@ def build(trained: Trained) -> Any:
         count: float,
         init: Any,
         strength: float,
+        chosen: str,
         *arguments: Any,
     ) -> tuple[list[Image.Image], str, str]:
         fields: dict[str, Any] = {"prompt": prompt, "seed": int(seed), "steps": int(steps)}
@@ -45,10 +49,14 @@ def build(trained: Trained) -> Any:
             fields |= {"init_images": [Image.fromarray(init)], "denoising_strength": strength}
         trained.load(families[checkpoint])
         try:
-            result = trained.run(list(arguments), **fields)
+            if chosen == NO_SCRIPT:
+                result = trained.run(list(arguments[: len(controls)]), **fields)
+            else:
+                result = trained.run_layers(*arguments[len(controls) :], **fields)
         except LayerDiffuseError as error:
             return [], "", f"<p class='error'>{html.escape(str(error))}</p>"
-        return [*result.images, *result.extra_images], result.info, ""
+        said = "".join(f"<p>{html.escape(line)}</p>" for line in result.comments.splitlines())
+        return [*result.images, *result.extra_images], result.info, said
 
     with gr.Blocks(analytics_enabled=False, title="LayerDiffuse miniature") as page:
         gr.Markdown(f"**LayerDiffuse over models of one and three million parameters, 128x128.** {WORDS}")
@@ -72,6 +80,14 @@ def build(trained: Trained) -> Any:
                 built(sampler, elem_id="txt2img_sampling")
                 controls = script.ui(False)
                 built(checkpoint, elem_id="setting_sd_model_checkpoint")
+                chosen = gr.Dropdown(
+                    [NO_SCRIPT, script.layers.title()], value=NO_SCRIPT, label="Script", elem_id="script_list"
+                )
+                with gr.Group(visible=False) as group:
+                    values = script.layers.ui(False)
+                chosen.change(
+                    lambda name: gr.update(visible=name != NO_SCRIPT), inputs=[chosen], outputs=[group]
+                )
                 with gr.Accordion("img2img", open=False):
                     init = picture_input("Init picture", "img2img_image")
                     strength = gr.Slider(
@@ -97,7 +113,10 @@ def build(trained: Trained) -> Any:
 
         button.click(
             generate,
-            inputs=[checkpoint, prompt, seed, steps, guidance, count, init, strength, *controls],
+            inputs=[
+                *(checkpoint, prompt, seed, steps, guidance, count, init, strength, chosen),
+                *(*controls, *values),
+            ],
             outputs=[gallery, text, problem],
         )
         back.click(replay, inputs=[text], outputs=[prompt, seed, steps, *(control for control, _ in fields)])

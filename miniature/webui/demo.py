@@ -54,6 +54,12 @@ class Trained:
         request = Processing(self.webui, scripts=[self.script], script_args=arguments, **{**usual, **fields})
         return self.webui.answer(request)
 
+    def run_layers(self, *values: Any, **fields: Any) -> Processed:
+        """Run the script of the list: one object of values by name, or the page's values."""
+        usual = {"width": SIDE, "height": SIDE, "steps": STEPS, "cfg_scale": GUIDANCE}
+        request = Processing(self.webui, scripts=[self.script], script_args=[False], **{**usual, **fields})
+        return self.webui.answer(request, self.script.layers.run, *values)
+
 
 class Made(NamedTuple):
     """`layers` name the pictures of a result that has several."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ from lib_layerdiffusion.request.xyz_axes import Axis
 from miniature.webui import images
 from miniature.webui.images import resize_image
 from miniature.webui.patcher import Patcher, StepRule
+from miniature.webui.processed import Processed
 from miniature.webui.processing import Processing
 from miniature.webui.state import state
 
@@ -73,7 +75,7 @@ class MiniatureHost:
         job_methods.around_next(p, "init", refuse)
 
     def say(self, p: Processing, text: str) -> None:
-        p.comments.append(text)
+        p.comment(text)
 
     def report(self, text: str, fraction: float | None) -> None:
         self.reported = [*self.reported[-99:], (text, fraction)]
@@ -205,6 +207,31 @@ class MiniatureHost:
 
     def script_run(self) -> Any:
         return forge_scripts.current()
+
+    # --- jobs of our own script in the list
+    def run_job(self, p: Processing) -> Processed:
+        return p.webui.process_images(p)
+
+    def without_picture(self, p: Processing) -> Processing:
+        made = copy.copy(p)
+        made.init_images, made.image_mask = [], None
+        return made
+
+    def fixed_seed(self, p: Processing) -> int:
+        return p.seed[0] if isinstance(p.seed, list) else p.seed
+
+    def samplers(self) -> Sequence[str]:
+        return ("Euler a",)
+
+    def expect_jobs(self, count: int) -> None:
+        """There is no progress bar."""
+
+    def save_result(self, p: Processing, picture: Image.Image, infotext: str) -> Path | None:
+        webui = p.webui
+        if webui.outputs is None or p.do_not_save_samples:
+            return None
+        saved, _ = images.save_image(picture, webui.outputs, "", webui.samples_format, infotext, p.scripts, p)
+        return Path(saved)
 
     def app_started(self, demo: Any, app: Any) -> None:
         """`app` is the class of the web API, None where there is none."""

@@ -86,6 +86,7 @@ def save_image(
     extension: str = "png",
     info: str | None = None,
     scripts: Sequence[Any] = (),
+    p: Any = None,
 ) -> tuple[str, str | None]:
     """Write a file under the next free number, and as scripts change its name, which says the format.
 
@@ -95,7 +96,7 @@ def save_image(
     taken = [file.stem.removeprefix(basename).partition("-")[0] for file in path.glob(f"{basename}*")]
     number = max((int(text) for text in taken if text.isdigit()), default=-1) + 1
     named = path / f"{basename}{number:05}.{extension}"
-    params = SimpleNamespace(image=image, filename=str(named), pnginfo={})
+    params = SimpleNamespace(image=image, p=p, filename=str(named), pnginfo={})
     for script in scripts:
         script.on_before_image_saved(params)
     metadata = PngImagePlugin.PngInfo()

@@ -6,7 +6,7 @@ What it leaves out of a real host has no bearing on the hooks: face restoration,
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,6 +114,10 @@ class Processing:
         self.prompts, self.negative_prompts = self.all_prompts[part], self.all_negative_prompts[part]
         self.hr_prompts = self.all_hr_prompts[part]
         self.seeds, self.subseeds = self.all_seeds[part], self.all_subseeds[part]
+
+    def comment(self, text: str) -> None:
+        """Show a sentence under the pictures."""
+        self.comments.append(text)
 
     def run_hook(self, name: str, *args: Any, **kwargs: Any) -> None:
         """Call a hook of every script; what it raises is logged and forgotten, as hosts do."""
@@ -223,11 +227,15 @@ class WebUI(ExchangesCheckpoints):
         self.grid = False
         self.color_correction = False
 
-    def answer(self, p: Processing) -> Processed:
-        """Do what page and web API do with a request: run it, and look at what came of it."""
+    def answer(self, p: Processing, script: Callable[..., Processed] | None = None, *args: Any) -> Processed:
+        """Do what page and web API do with a request: run it, and look at what came of it.
+
+        `script` is the `run` of a script from the list, which gets `args`.
+        """
         state.begin()
         with closing(p):
-            processed = self.process_images(p)
+            p.run_by_script = script is not None
+            processed = self.process_images(p) if script is None else script(p, *args)
         processed.js()
         processed.images + processed.extra_images
         return processed
@@ -272,7 +280,8 @@ class WebUI(ExchangesCheckpoints):
                 image = self._finish(p, image)
                 infotexts.append(self._infotext(p))
                 if self.outputs is not None and not p.do_not_save_samples:
-                    images.save_image(image, self.outputs, "", self.samples_format, infotexts[-1], p.scripts)
+                    kind, text = self.samples_format, infotexts[-1]
+                    images.save_image(image, self.outputs, "", kind, text, p.scripts, p)
                 if self.pnginfo:
                     image.info["parameters"] = infotexts[-1]
                 finished.append(image)

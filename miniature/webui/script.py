@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -35,7 +36,11 @@ class Script:
         """The same for before a picture is written."""
 
     def elem_id(self, name: str) -> str:
-        return f"script_txt2img_layerdiffuse_{name}"
+        title = re.sub(r"[^a-z0-9]+", "_", self.title().lower())
+        return f"script_txt2img_{title}_{name}"
+
+    def title(self) -> str:
+        raise NotImplementedError
 
 
 def _host_modules(registered: dict[str, Callable[..., Any]]) -> dict[str, ModuleType]:
@@ -52,7 +57,8 @@ def _host_modules(registered: dict[str, Callable[..., Any]]) -> dict[str, Module
 def load_script(detect: Callable[[], Host]) -> Any:
     """Return an object of the script's class; `detect` stands in for `hosts.detect`.
 
-    Its `callbacks` are what it registered with the host, by the host's name for them.
+    Its `callbacks` are what it registered with the host, by the host's name for them; its `layers` is the
+    script of the list that comes with it.
     """
     registered: dict[str, Callable[..., Any]] = {}
     added = _host_modules(registered)
@@ -73,6 +79,7 @@ def load_script(detect: Callable[[], Host]) -> Any:
         sys.modules.update(shadowed)
     script = module.LayerDiffuse()
     script.callbacks = registered
+    script.layers = module.LayerDiffuseLayers()
     for name in ("on_cfg_denoiser", "on_before_image_saved"):
         if name in registered:
             setattr(script, name, registered[name])

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lib_layerdiffusion.methods import Method
 from miniature.webui.api import SCRIPT, answer_with
 from miniature.webui.host import MiniatureHost
 from miniature.webui.processing import WebUI
 from miniature.webui.script import load_script
 from tests.helpers.jobs import DECODING, arguments, request
-from tests.helpers.sd15_jobs import JOINT
+from tests.helpers.sd15_jobs import BG2FG, FG2BG, JOINT
 
 FAST = {"layerdiffuse_decode_passes": 1}
 FIELDS = {"prompt": "a cup made of glass", "steps": 2, "width": 64, "height": 64, "seed": 5}
@@ -100,5 +101,35 @@ def test_files_of_a_scene_end_with_their_layer(
 ) -> None:
     webui15.outputs, webui15.samples_format = tmp_path, "jpg"
     pictures = run(webui15, load_script(lambda: host15), arguments(JOINT), batch_size=3, steps=1)
-    assert names(tmp_path) == ["00000-foreground.png", "00001-background.jpg", "00002-blended.jpg"]
+    assert names(tmp_path) == [
+        "00000-foreground.png", "00000.psd", "00001-background.jpg", "00002-blended.jpg"
+    ]  # fmt: skip
     assert equal([opened(tmp_path / "00000-foreground.png")], pictures[:1])
+
+
+@pytest.mark.parametrize(
+    ("method", "layers"),
+    [
+        (JOINT, ["background", "blended", "foreground"]),
+        (FG2BG, ["background", "blended", "foreground"]),
+        (BG2FG, ["background", "blended", "foreground"]),
+    ],
+    ids=["joint", "fg2bg", "bg2fg"],
+)
+def test_scenes_have_a_layered_file_beside_their_pictures(
+    webui15: WebUI, host15: MiniatureHost, tmp_path: Path, method: Method, layers: list[str]
+) -> None:
+    webui15.outputs = tmp_path
+    script = load_script(lambda: host15)
+    webui15.answer(request(webui15, script, arguments(method), **FIELDS, n_iter=2))
+    found = sorted(path.name for path in tmp_path.glob("*.psd"))
+    assert found == ["00000.psd", f"{method.frames:05}.psd"]
+    with Image.open(tmp_path / found[1]) as file:
+        assert file.size == (64, 64)
+        assert [layer[0] for layer in file.layers] == layers
+
+
+def test_no_layered_file_for_a_picture_alone(webui: WebUI, script: Any, tmp_path: Path) -> None:
+    webui.outputs = tmp_path
+    from_page(webui, script, arguments(DECODING[0]))
+    assert names(tmp_path) == ["00000.png"]

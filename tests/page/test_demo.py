@@ -92,3 +92,33 @@ def test_another_checkpoint_makes_the_layers_of_a_scene(page: Page) -> None:
     # one of each layer, and the foreground over a checkerboard
     eventually(page, lambda: page.locator("#result button img").count(), 4)
     assert "Generate Everything Together" in infotext(page)
+
+
+def test_the_script_of_the_list_makes_a_stack_of_layers(page: Page) -> None:
+    page.locator("#script_list input").click()
+    page.locator("ul.options li", has_text="LayerDiffuse layers").first.click()
+    objects = element(page, "layers_objects").locator("textarea")
+    objects.wait_for()
+    objects.fill("red apple\nstar")
+    page.locator("#txt2img_prompt textarea").fill("meadow")
+    composite = generate(page)
+    eventually(page, lambda: page.locator("#result button img").count(), 4)
+    assert "layerdiffusion_stack: composite of 5 layers" in infotext(page)
+    # what is in the middle, in front of the meadow
+    assert composite[70, 64, 0] > composite[70, 64, 2] + 60
+    assert composite[-6, 6, 1] > composite[-6, 6, 0] + 20
+
+
+def test_each_kind_shows_what_it_needs(page: Page) -> None:
+    page.locator("#script_list input").click()
+    page.locator("ul.options li", has_text="LayerDiffuse layers").first.click()
+    objects, surroundings = (element(page, f"layers_{name}") for name in ("objects", "surroundings"))
+    objects.wait_for()
+    assert not surroundings.is_visible()
+    page.get_by_label("A subject and its surroundings").check()
+    surroundings.wait_for()
+    eventually(page, objects.is_visible, False)
+    page.locator("#generate").click()
+    error = page.locator("#html_log_txt2img .error")
+    error.wait_for()
+    assert "has no prompt for the surroundings" in error.inner_text()

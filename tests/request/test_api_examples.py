@@ -18,8 +18,10 @@ import pytest
 from PIL import Image
 
 from lib_layerdiffusion.methods import METHODS, Layer, Method, find_method
-from lib_layerdiffusion.request import spellings
+from lib_layerdiffusion.request import layer_plan, spellings
+from lib_layerdiffusion.request.layer_plan import Asked
 from lib_layerdiffusion.request.settings import ARGUMENTS, SHORT
+from miniature.webui.api import encoded
 from tests.helpers.jobs import picture
 
 DOCUMENT = (Path(__file__).parents[2] / "docs/api.md").read_text("utf-8")
@@ -168,3 +170,42 @@ def test_snippets_run(server: str) -> None:
         assert f"layerdiffusion_weight: {script.get('args', script)['weight']}" in infotext
         for key, value in override["override_settings"].items():
             assert f"{key.replace('layerdiffuse_', 'layerdiffusion_')}: {value}" in infotext
+
+
+LAYERS = [
+    (json.loads(code), path)
+    for code, path in zip(
+        re.findall(r"^```json\n(.*?)^```", DOCUMENT, re.S | re.M),
+        ("txt2img", "txt2img", "img2img"),
+        strict=True,
+    )
+]
+
+
+@pytest.mark.parametrize(("request_", "path"), LAYERS, ids=[one["prompt"] for one, _ in LAYERS])
+def test_requests_for_layers_run(server: str, request_: dict[str, Any], path: str) -> None:
+    text = json.dumps(request_)
+    for name, layer in (("PICTURE", Layer.BLENDED), ("MASK", Layer.FOREGROUND)):
+        text = text.replace(name, encoded(Image.fromarray(picture(layer))))
+    with urllib.request.urlopen(f"{server}/sdapi/v1/{path}", text.encode()) as response:
+        answer = json.load(response)
+    info = json.loads(answer["info"])
+    (values,) = request_["script_args"]
+    assert len(answer["images"]) == 2 + len(values.get("objects", ["the subject"]))
+    assert "composite of" in info["infotexts"][0]
+    files = info["extra_generation_params"].get("layerdiffusion_layers", [])
+    assert [list(one) for one in files] == ([["psd"]] if "layers" in values else [])
+
+
+def test_the_names_for_layers_are_those_of_the_script() -> None:
+    rows = cells("name")
+    shown = {name: line[2] for line in rows for name in re.findall(r"`(\w+)`", line[0])}
+    assert set(shown) == set(layer_plan.NAMES)
+    for name, default in layer_plan.ARGUMENTS:
+        words = {layer_plan.SAME_SEED: "fixed", layer_plan.COMPOSITE: "composite"}
+        if name == "kind":
+            assert Asked.from_args([{"kind": shown[name], "objects": "a"}]).kind.value == default
+        else:
+            word = words.get(default) if isinstance(default, str) else None
+            word = word or (default if isinstance(default, str) and default else json.dumps(default))
+            assert shown[name] == word, name
