@@ -2,7 +2,7 @@
 
 python dev.py demo [...]     run the miniature host on its built-in pictures; arguments go to it
 python dev.py check [...]    formatting, lint, types and tests; arguments go to pytest
-python dev.py check --quick  the same without what takes half a second or more (tests/slow.txt), or other packages
+python dev.py check --quick  without what takes half a second or more (tests/slow.txt), and other packages
 python dev.py timings        run the tests and write tests/slow.txt anew
 python dev.py setup          only prepare .venv
 python dev.py tables         write anew the tables of hosts, in README.md and docs/host-symbols.md
