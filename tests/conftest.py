@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import gc
 import shutil
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,22 @@ import pytest
 import torch
 
 from miniature.measure import quality
-from miniature.nets.random_weights import BaseModel, base_state_dict, layer_files, load_base
-from miniature.nets.unet import SD15_MINIATURE
+from miniature.nets.random_weights import (
+    TEXT_PREFIX,
+    UNET_PREFIX,
+    VAE_PREFIX,
+    BaseModel,
+    base_state_dict,
+    layer_files,
+    load_base,
+)
+from miniature.nets.unet import SD15_MINIATURE, SDXL_MINIATURE, UNetConfig
 from miniature.training.emoji import CONCEPTS, Emoji
 from miniature.webui.host import MiniatureHost
 from miniature.webui.processing import Processed, WebUI
 from miniature.webui.script import load_script
 from miniature.webui.state import state
+from tests.helpers.fresh_networks import fresh, read_once
 from tests.helpers.jobs import request
 
 # the miniature is too small to gain from more, and loses much where other work shares the cores
@@ -67,10 +75,12 @@ hypothesis.settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")
-def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder of models that no test changes."""
     folder = tmp_path_factory.mktemp("models")
     layer_files(folder / "layer_model", seed=1)
-    return folder
+    with read_once(folder / "layer_model"):
+        yield folder
 
 
 @pytest.fixture
@@ -80,14 +90,24 @@ def own_files(models_dir: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture(scope="session")
-def base() -> BaseModel:
-    return load_base(base_state_dict(seed=1))
+def shared_base(config: UNetConfig) -> Iterator[BaseModel]:
+    """Networks for all tests; nothing may write into their weights, which every `fresh` one has too."""
+    state = base_state_dict(1, config)
+    model = load_base(state, config)
+    yield model
+    for network, prefix in zip(model, (UNET_PREFIX, VAE_PREFIX, TEXT_PREFIX), strict=True):
+        for name, weight in network.state_dict().items():
+            assert torch.equal(weight, state[prefix + name]), f"a test wrote into {prefix}{name}"
 
 
 @pytest.fixture(scope="session")
-def base15() -> BaseModel:
-    return load_base(base_state_dict(1, SD15_MINIATURE), SD15_MINIATURE)
+def base() -> Iterator[BaseModel]:
+    yield from shared_base(SDXL_MINIATURE)
+
+
+@pytest.fixture(scope="session")
+def base15() -> Iterator[BaseModel]:
+    yield from shared_base(SD15_MINIATURE)
 
 
 @pytest.fixture(scope="session")
@@ -117,7 +137,7 @@ def script(host: MiniatureHost) -> Any:
 @pytest.fixture
 def make_webui(base: BaseModel) -> Callable[[], WebUI]:
     """A WebUI as after a fresh start: networks that nothing was ever merged into."""
-    return lambda: WebUI(copy.deepcopy(base))
+    return lambda: WebUI(fresh(base))
 
 
 @pytest.fixture

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from lib_layerdiffusion.errors import WeightsError, WrongWeights
 from lib_layerdiffusion.files import header, layer_patch
 from lib_layerdiffusion.files.header import WIDTHS, Entry
+from lib_layerdiffusion.files.layer_patch import Shape
 from lib_layerdiffusion.methods import METHODS, Holds, WeightFile
 from lib_layerdiffusion.models.attention_sharing import AttentionSharing
 from lib_layerdiffusion.models.encoder_and_decoder import TransparencyDecoder, TransparencyEncoder
@@ -75,17 +76,17 @@ def _problem(file: WeightFile, entries: Mapping[str, Entry]) -> str | None:
     if file.holds is Holds.WEIGHT_PATCH:
         return layer_patch.grammar_problem(shapes)
     try:
-        with torch.device("meta"):
-            state = {name: torch.empty(shape) for name, shape in shapes.items()}
-        _build(file, state)
+        _build(file, tuple(shapes.items()))
     except (RuntimeError, KeyError, IndexError, ValueError) as error:
         return reason(error)
     return None
 
 
-def _build(file: WeightFile, state: Mapping[str, Tensor]) -> None:
-    """Make the network of shapes alone, on the meta device."""
+@lru_cache(maxsize=16)
+def _build(file: WeightFile, shapes: tuple[tuple[str, Shape], ...]) -> None:
+    """Make the network of shapes alone, on the meta device; once for all files of the same layout."""
     with torch.device("meta"):
+        state = {name: torch.empty(shape) for name, shape in shapes}
         if file.holds is Holds.TRANSPARENCY_ENCODER:
             TransparencyEncoder.from_state_dict(state)
         elif file.holds is Holds.TRANSPARENCY_DECODER:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -54,26 +54,32 @@ class TensorFile:
 
         Eight-bit floats, which hosts cannot compute with, come as float16.
         """
-        entry = self.entries[name]
-        content = torch.empty(entry.end - entry.start, dtype=torch.uint8)
-        try:
-            with self.path.open("rb", buffering=0) as file:
-                self._check(file.fileno())
-                file.seek(entry.start)
-                # one call of the system reads two gigabytes at most
-                unread = content.numpy().data
-                while unread and (count := file.readinto(unread)):
-                    unread = unread[count:]
-                self._check(file.fileno())
-        except OSError as error:
-            raise unreadable(self.path, error) from error
-        if unread:
-            raise self._changed()
-        return content.view(DTYPES[entry.format]).view(entry.shape).to(_dtype(entry))
+        return self._read([name])[name]
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all tensors by name, as `tensor` does. Raises WeightsError."""
-        return {name: self.tensor(name) for name in self.entries}
+        return self._read(self.entries)
+
+    def _read(self, names: Iterable[str]) -> dict[str, Tensor]:
+        found = {}
+        try:
+            with self.path.open("rb", buffering=0) as file:
+                self._check(file.fileno())
+                for name in names:
+                    entry = self.entries[name]
+                    content = torch.empty(entry.end - entry.start, dtype=torch.uint8)
+                    file.seek(entry.start)
+                    # one call of the system reads two gigabytes at most
+                    unread = content.numpy().data
+                    while unread and (count := file.readinto(unread)):
+                        unread = unread[count:]
+                    if unread:
+                        raise self._changed()
+                    found[name] = content.view(DTYPES[entry.format]).view(entry.shape).to(_dtype(entry))
+                self._check(file.fileno())
+        except OSError as error:
+            raise unreadable(self.path, error) from error
+        return found
 
     def stored(self) -> dict[str, Tensor]:
         """Return a stand-in for each tensor that takes no memory: every operation on it reads it anew.

@@ -91,8 +91,8 @@ def linear_weight(layer: nn.Module, in_features: int, like: Tensor) -> tuple[Ten
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """Multi-head attention of q [b, n, c] over k, v [b, m, c]."""
-    q, k, v = (rearrange(t, "b n (h d) -> b h n d", h=HEADS) for t in (q, k, v))
-    return rearrange(F.scaled_dot_product_attention(q, k, v, attn_mask=mask), "b h n d -> b n (h d)")
+    q, k, v = (t.unflatten(-1, (HEADS, -1)).transpose(1, 2) for t in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
 
 
 def _attend_plainly(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

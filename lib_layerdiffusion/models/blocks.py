@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
 GROUPS = 4
@@ -160,16 +159,16 @@ class AttentionBlock(nn.Module):
 
     def project(self, normal: Tensor) -> list[Tensor]:
         """Return queries, keys and values [B, heads, H * W, HEAD_DIM] of normalised [B, C, H, W]."""
-        tokens = rearrange(normal, "b c h w -> b (h w) c")
+        tokens = normal.flatten(2).transpose(1, 2)
         return [
-            rearrange(projection(tokens), "b n (h d) -> b h n d", h=self.heads)
+            projection(tokens).unflatten(-1, (self.heads, HEAD_DIM)).transpose(1, 2)
             for projection in (self.to_q, self.to_k, self.to_v)
         ]
 
     def output(self, attended: Tensor, height: int) -> Tensor:
         """Return what is added to [B, C, H, W]."""
-        tokens = self.to_out[0](rearrange(attended, "b h n d -> b n (h d)"))
-        return rearrange(tokens, "b (h w) c -> b c h w", h=height)
+        tokens = self.to_out[0](attended.transpose(1, 2).flatten(2))
+        return tokens.transpose(1, 2).unflatten(2, (height, -1))
 
 
 class Downsample(nn.Module):

@@ -58,7 +58,7 @@ LAST_CONVOLUTION = re.compile(r"out_layers\.3\.(weight|bias)$")
 FIRST_CONVOLUTION = "input_blocks.0.0."
 
 # The released decoder has (32, 32, 64, 128, 256, 512, 512).
-DECODER_WIDTHS = (8, 8, 16, 32, 32, 64, 64)
+DECODER_WIDTHS = (4, 4, 8, 16, 16, 24, 24)
 ATTENTION_LEVELS = (4, 5, 6)
 ENCODER_WIDTHS = (4, 32, 32, 64, 64, 128, 128, 256, 256, 4)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
 
@@ -58,11 +57,11 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         source = x if context is None else context
         q, k, v = (
-            rearrange(t, "b n (h d) -> b h n d", h=self.heads)
+            t.unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for t in (self.to_q(x), self.to_k(source), self.to_v(source))
         )
         attended = F.scaled_dot_product_attention(q, k, v)
-        out: Tensor = self.to_out(rearrange(attended, "b h n d -> b n (h d)"))
+        out: Tensor = self.to_out(attended.transpose(1, 2).flatten(2))
         return out
 
 
@@ -133,14 +132,14 @@ class SpatialTransformer(nn.Module):
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         height = x.shape[2]
         tokens = self.norm(x) if self.linear else self.proj_in(self.norm(x))
-        tokens = rearrange(tokens, "b c h w -> b (h w) c")
+        tokens = tokens.flatten(2).transpose(1, 2)
         if self.linear:
             tokens = self.proj_in(tokens)
         for block in self.transformer_blocks:
             tokens = block(tokens, context)
         if self.linear:
             tokens = self.proj_out(tokens)
-        tokens = rearrange(tokens, "b (h w) c -> b c h w", h=height)
+        tokens = tokens.transpose(1, 2).unflatten(2, (height, -1))
         out: Tensor = x + (tokens if self.linear else self.proj_out(tokens))
         return out
 

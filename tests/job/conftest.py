@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from miniature.nets.random_weights import BaseModel
 from miniature.webui.host import MiniatureHost
 from miniature.webui.processing import Processed, WebUI
 from miniature.webui.script import load_script
+from tests.helpers.fresh_networks import fresh
 from tests.helpers.jobs import request
 from tests.helpers.sd15_jobs import Generate
 
@@ -23,7 +23,7 @@ def host15(models_dir: Path) -> MiniatureHost:
 
 @pytest.fixture
 def webui15(base15: BaseModel) -> WebUI:
-    return WebUI(copy.deepcopy(base15))
+    return WebUI(fresh(base15))
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from miniature.nets.random_weights import BaseModel
 from miniature.webui.host import MiniatureHost
 from miniature.webui.processing import WebUI
 from miniature.webui.script import load_script
+from tests.helpers.fresh_networks import fresh
 from tests.helpers.jobs import SDXL_METHODS, arguments, request
 
 ATTENTION = SDXL_METHODS[0]
@@ -56,7 +57,7 @@ class Place:
     """A WebUI over weight files of its own."""
 
     def __init__(self, base: BaseModel, models_dir: Path, method: Method) -> None:
-        self.webui, self.method = WebUI(base), method
+        self.webui, self.method = WebUI(fresh(base)), method
         self.host = MiniatureHost(models_dir, family=method.family.key)
         self.script = load_script(lambda: self.host)
         self.path = models_dir / FOLDER / method.weights.filename

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -19,6 +18,7 @@ from lib_layerdiffusion.methods import METHODS, SD15
 from miniature.nets.random_weights import BaseModel, base_state_dict, load_base
 from miniature.webui.host import MiniatureHost
 from miniature.webui.processing import Processed, WebUI
+from tests.helpers.fresh_networks import fresh
 from tests.helpers.jobs import CONDITIONED, DECODING, arguments, pixels, request
 from tests.helpers.scripts import ModelTaker, OtherScript
 
@@ -190,7 +190,7 @@ def test_a_model_that_was_taken_away_is_patched_again(run: Run, place: str) -> N
 def test_replaced_attention_is_refused_where_it_is_shared(
     base15: BaseModel, host: MiniatureHost, script: Any
 ) -> None:
-    webui = WebUI(copy.deepcopy(base15))
+    webui = WebUI(fresh(base15))
     host.family = "sd15"
     p = request(webui, script, arguments(SD15_METHOD))
     p.scripts = [RegionalPrompts(), script]
@@ -206,7 +206,7 @@ def test_other_checkpoints_between_jobs(
     base: BaseModel, base15: BaseModel, host: MiniatureHost, script: Any
 ) -> None:
     """One script object for all of them, as in a host; each result is that of a fresh start."""
-    webuis = {"sdxl": WebUI(copy.deepcopy(base)), "sd15": WebUI(copy.deepcopy(base15))}
+    webuis = {"sdxl": WebUI(fresh(base)), "sd15": WebUI(fresh(base15))}
     methods = {"sdxl": CONDITIONED[-1], "sd15": SD15_METHOD}
     seen: dict[str, bytes] = {}
     for family in ("sdxl", "sd15", "sdxl", "sd15"):
@@ -224,8 +224,8 @@ def test_another_vae_between_jobs(webui: WebUI, script: Any, base: BaseModel) ->
     first = webui.process_images(request(webui, script, args)).images[0].tobytes()
     own, other = webui.base.vae, other_vae()
     webui.base = webui.base._replace(vae=other)
-    fresh = WebUI(copy.deepcopy(base)._replace(vae=other))
-    expected = fresh.process_images(request(fresh, script, args)).images[0].tobytes()
+    started = WebUI(fresh(base)._replace(vae=other))
+    expected = started.process_images(request(started, script, args)).images[0].tobytes()
     assert webui.process_images(request(webui, script, args)).images[0].tobytes() == expected != first
     webui.base = webui.base._replace(vae=own)
     assert webui.process_images(request(webui, script, args)).images[0].tobytes() == first

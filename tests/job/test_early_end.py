@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +16,7 @@ from miniature.webui.host import MiniatureHost
 from miniature.webui.processing import Processed, WebUI
 from miniature.webui.sampler import Sampler
 from tests.helpers.buttons import PressBefore, press_after
+from tests.helpers.fresh_networks import fresh
 from tests.helpers.jobs import CONDITIONED, DECODING, arguments, request
 from tests.helpers.scripts import StepTaker
 
@@ -34,7 +34,7 @@ def run(base: BaseModel, base15: BaseModel, host: MiniatureHost, script: Any) ->
 
     def run(method: Any, *others: Any, **settings: Any) -> Processed:
         host.family = method.family.key
-        webui = WebUI(copy.deepcopy(base15 if method.family is SD15 else base))
+        webui = WebUI(fresh(base15 if method.family is SD15 else base))
         p = request(webui, script, arguments(method), **settings)
         p.scripts = [script, *others]
         return webui.answer(p)

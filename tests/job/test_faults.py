@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,6 +21,7 @@ from miniature.webui.host import MiniatureHost
 from miniature.webui.patcher import Patcher
 from miniature.webui.processing import WebUI
 from miniature.webui.script import load_script
+from tests.helpers.fresh_networks import fresh
 from tests.helpers.jobs import SDXL_METHODS, arguments, picture, request
 
 ATTENTION, CONVOLUTION, CONDITIONED = SDXL_METHODS[0], SDXL_METHODS[1], SDXL_METHODS[2]
@@ -45,11 +45,16 @@ FAULTS: dict[str, Callable[[], Exception]] = {
 
 
 class Bench:
-    """A WebUI with the extension, and what a fresh one gives for the same jobs."""
+    """A WebUI with the extension, and what a fresh one gives for the same jobs.
+
+    One that a fault left nothing on is `unharmed`, and good for the next.
+    """
 
     fresh: ClassVar[dict[str, tuple[list[bytes], list[bytes]]]] = {}
+    unharmed: ClassVar[dict[str, Bench]] = {}
 
     def __init__(self, case: str, bases: dict[str, BaseModel], models_dir: Path) -> None:
+        self.case = case
         self.method, self.fields = CASES[case]
         self._base, self._models_dir = bases[self.method.family.key], models_dir
         self.webui, self.host, self.script = self.start()
@@ -62,7 +67,7 @@ class Bench:
 
     def start(self) -> tuple[WebUI, MiniatureHost, Any]:
         host = MiniatureHost(self._models_dir, family=self.method.family.key)
-        return WebUI(copy.deepcopy(self._base)), host, load_script(lambda: host)
+        return WebUI(fresh(self._base)), host, load_script(lambda: host)
 
     def run(self, webui: WebUI, script: Any, args: list[Any] | None) -> list[bytes]:
         # init pictures are encoded with unseeded noise where the extension is off
@@ -82,16 +87,37 @@ class Bench:
         assert self.webui.patcher.mark is None
         assert self.job() == self.on
         assert self.run(self.webui, self.script, None) == self.off
+        self.unharmed[self.case] = self
 
 
 @pytest.fixture
 def make_bench(base: BaseModel, base15: BaseModel, models_dir: Path) -> Callable[[str], Bench]:
+    """Make a bench that has read no file yet."""
     return lambda case: Bench(case, {"sdxl": base, "sd15": base15}, models_dir)
 
 
+@pytest.fixture
+def used_bench(make_bench: Callable[[str], Bench]) -> Callable[[str], Bench]:
+    """Give a bench that has done a job."""
+
+    def found(case: str) -> Bench:
+        bench = Bench.unharmed.pop(case, None)
+        if bench is None:
+            bench = make_bench(case)
+            bench.job()
+        return bench
+
+    return found
+
+
 @pytest.fixture(params=CASES)
-def bench(request: pytest.FixtureRequest, make_bench: Callable[[str], Bench]) -> Bench:
+def new_bench(request: pytest.FixtureRequest, make_bench: Callable[[str], Bench]) -> Bench:
     return make_bench(request.param)
+
+
+@pytest.fixture(params=CASES)
+def bench(request: pytest.FixtureRequest, used_bench: Callable[[str], Bench]) -> Bench:
+    return used_bench(request.param)
 
 
 def break_down(
@@ -137,12 +163,14 @@ PLACES = {
     ("place", "case"), [(place, case) for place, (_, _, cases) in PLACES.items() for case in cases]
 )
 def test_a_fault_at_any_step(
-    make_bench: Callable[[str], Bench], monkeypatch: pytest.MonkeyPatch, place: str, case: str
+    make_bench: Callable[[str], Bench],
+    used_bench: Callable[[str], Bench],
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    case: str,
 ) -> None:
-    bench = make_bench(case)
     # a file is read and parsed once
-    if place not in ("read", "parse"):
-        bench.job()
+    bench = make_bench(case) if place in ("read", "parse") else used_bench(case)
     function, doing, _ = PLACES[place]
     break_down(monkeypatch, function, FAULTS["fault"], 1)
     with pytest.raises(GenerationFailed, match=f"failed while {doing} .*the card is on fire") as caught:
@@ -156,10 +184,14 @@ def test_a_fault_at_any_step(
 @pytest.mark.parametrize("kind", ["memory", "disk"])
 @pytest.mark.parametrize("place", ["read", "patch", "condition picture", "encode", "decode"])
 def test_no_memory_or_a_bad_disk_at_any_step(
-    make_bench: Callable[[str], Bench], monkeypatch: pytest.MonkeyPatch, place: str, kind: str
+    make_bench: Callable[[str], Bench],
+    used_bench: Callable[[str], Bench],
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    kind: str,
 ) -> None:
     function, _, cases = PLACES[place]
-    bench = make_bench(cases[-1])
+    bench = (make_bench if place == "read" else used_bench)(cases[-1])
     break_down(monkeypatch, function, FAULTS[kind], 1)
     with pytest.raises(LayerDiffuseError, match=r"emory|Input/output error") as caught:
         bench.job()
@@ -194,9 +226,9 @@ def test_a_fault_inside_the_network(bench: Bench, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("case", DECODING)
 def test_a_fault_at_the_second_picture_of_a_batch(
-    make_bench: Callable[[str], Bench], monkeypatch: pytest.MonkeyPatch, case: str
+    used_bench: Callable[[str], Bench], monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
-    bench = make_bench(case)
+    bench = used_bench(case)
     break_down(monkeypatch, (ways, "decode_rgba"), FAULTS["fault"], 2)
     p = request(bench.webui, bench.script, arguments(bench.method), batch_size=3)
     assert [image.mode for image in bench.webui.answer(p).images] == ["RGBA"]
@@ -204,8 +236,9 @@ def test_a_fault_at_the_second_picture_of_a_batch(
     bench.check_nothing_is_left()
 
 
-def test_a_download_that_fails(bench: Bench, own_files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_download_that_fails(new_bench: Bench, own_files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last file of the job is missing: what was loaded before must not stay half used."""
+    bench = new_bench
     folder = own_files / "layer_model"
     method = bench.method
     last = method.family.decoder if method.decodes_alpha else method.weights
@@ -219,8 +252,9 @@ def test_a_download_that_fails(bench: Bench, own_files: Path, monkeypatch: pytes
     bench.check_nothing_is_left()
 
 
-def test_interrupt_while_preparing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupt_while_preparing(new_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """As it is when a file is inspected for the first time."""
+    bench = new_bench
 
     def inspect(*args: Any) -> None:
         raise Interrupted("LayerDiffuse was interrupted while checking a file.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +18,7 @@ from miniature.webui.host import MiniatureHost
 from miniature.webui.processing import Processed, Processing, WebUI
 from miniature.webui.script_runner import ScriptRunner
 from tests.helpers import list_scripts
+from tests.helpers.fresh_networks import fresh
 from tests.helpers.jobs import CONDITIONED, DECODING, arguments, picture, request
 from tests.helpers.list_scripts import ListScript
 
@@ -180,7 +180,7 @@ def test_scenes_are_not_made_in_tiles(
     monkeypatch.setattr(Processing, "sample", lambda *given: pytest.fail("sampled"))
     with pytest.raises(UnsupportedMethod, match="would make a whole scene of each"):
         run(list_scripts.SdUpscale(), arguments(CONDITIONED[0]), picture(width=SIZE, height=SIZE))
-    host.family, webui.base = "sd15", copy.deepcopy(base15)
+    host.family, webui.base = "sd15", fresh(base15)
     with pytest.raises(UnsupportedMethod, match="would make a whole scene of each"):
         run(list_scripts.SdUpscale(), arguments(SCENE), picture(width=SIZE, height=SIZE))
 

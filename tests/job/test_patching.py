@@ -25,6 +25,7 @@ from miniature.webui.host import MiniatureHost
 from miniature.webui.patcher import Patcher, SharedNetwork, StepRule
 from miniature.webui.processing import Processed, WebUI
 from miniature.webui.script import load_script
+from tests.helpers.fresh_networks import fresh
 from tests.helpers.jobs import CONDITIONED, SDXL_METHODS, arguments, pixels, request
 
 Generate = Callable[..., Processed]
@@ -129,7 +130,7 @@ def test_a_sampler_that_goes_back_up_gets_the_patch_back() -> None:
 
 def test_attention_sharing_needs_no_weights_for_stop_at(base15: BaseModel, models_dir: Path) -> None:
     host = MiniatureHost(models_dir, family=SD15.key)
-    webui, script = WebUI(base15), load_script(lambda: host)
+    webui, script = WebUI(fresh(base15)), load_script(lambda: host)
     label = "(SD1.5) Only Generate Transparent Image (Attention Injection)"
     webui.process_images(request(webui, script, arguments(label, ending_step=0.5), steps=4))
     assert webui.original.shared.merges == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from miniature.webui import passes
 from miniature.webui.checkpoints import Checkpoint
 from miniature.webui.host import MiniatureHost
 from miniature.webui.processing import WebUI
+from tests.helpers.fresh_networks import fresh
 from tests.helpers.jobs import CONDITIONED, DECODING, arguments, request
 from tests.helpers.scripts import OtherScript, StepTaker
 
@@ -30,12 +30,12 @@ class Bench:
 
     def __init__(self, base: BaseModel, host: MiniatureHost, script: Any, family: str) -> None:
         self.base, self.script, self.family = base, script, family
-        self.webui = WebUI(copy.deepcopy(base))
+        self.webui = WebUI(fresh(base))
         host.family = family
 
     def twin(self, **changes: Any) -> Checkpoint:
         """A second checkpoint of the very same weights."""
-        return Checkpoint(copy.deepcopy(self.base), **{"family": self.family, **changes})
+        return Checkpoint(fresh(self.base), **{"family": self.family, **changes})
 
     def other(self) -> Checkpoint:
         """One of other weights."""
@@ -120,7 +120,7 @@ def test_a_checkpoint_of_another_family_is_refused(
     bench: Bench, base15: BaseModel, monkeypatch: pytest.MonkeyPatch, role: str, told: bool
 ) -> None:
     """Before sampling where its file says what it is, else when it is loaded."""
-    other = Checkpoint(copy.deepcopy(base15), "sd15", "an old one", told)
+    other = Checkpoint(fresh(base15), "sd15", "an old one", told)
     sampled: list[bool] = []
     run = passes.sample_pass
 

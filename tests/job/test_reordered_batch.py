@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from miniature.nets.random_weights import BaseModel
 from miniature.webui.host import MiniatureHost
 from miniature.webui.processing import WebUI
 from miniature.webui.script import load_script
+from tests.helpers.fresh_networks import fresh
 from tests.helpers.jobs import arguments, picture, pixels, request
 from tests.helpers.scripts import OtherScript
 
@@ -43,7 +43,7 @@ ORDERS: dict[str, Order] = {
 @pytest.fixture(scope="module")
 def two_batches(base: BaseModel, models_dir: Path) -> list[np.ndarray]:
     """The pictures of two batches of three that nobody puts into another order."""
-    webui, script = WebUI(copy.deepcopy(base)), load_script(lambda: MiniatureHost(models_dir))
+    webui, script = WebUI(fresh(base)), load_script(lambda: MiniatureHost(models_dir))
     return list(pixels(webui.process_images(request(webui, script, arguments(), batch_size=3, n_iter=2))))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from miniature.nets.random_weights import BaseModel
 from miniature.webui.host import MiniatureHost
 from miniature.webui.processing import WebUI
 from miniature.webui.script import load_script
+from tests.helpers.fresh_networks import fresh
 from tests.helpers.jobs import SDXL_METHODS, arguments, picture, request
 from tests.helpers.sd15_jobs import BG2FG, FG2BG, JOINT, SD15_METHODS, Generate, colours, name
 from tests.job.test_wrong_use import change_file
@@ -93,7 +93,7 @@ def test_switching_families_in_one_process_gives_the_same_bytes(
 
     def run(family: str, method: Method) -> list[bytes]:
         host.family = family
-        webui = WebUI(copy.deepcopy(base15 if family == "sd15" else base))
+        webui = WebUI(fresh(base15 if family == "sd15" else base))
         return [i.tobytes() for i in webui.process_images(request(webui, script, arguments(method))).images]
 
     order = [("sd15", JOINT), ("sdxl", SDXL_METHODS[0]), ("sd15", JOINT), ("sdxl", SDXL_METHODS[0])]

@@ -5,6 +5,8 @@ Bounds lie between what was measured (miniature/README.md) and what broken code 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
@@ -12,20 +14,29 @@ from miniature.measure import quality
 from miniature.nets.trained import WEIGHTS
 from miniature.webui.demo import METHOD, Trained
 from tests.helpers.jobs import pixels
+from tests.helpers.trained import few_passes
 
 
 @pytest.fixture(scope="module")
-def trained() -> Trained:
+def every_pass() -> Trained:
     return Trained()
 
 
 @pytest.fixture(scope="module")
-def known_scenes(trained: Trained) -> list[quality.Layers]:
-    return quality.scenes(trained)
+def known_scenes(every_pass: Trained) -> list[quality.Layers]:
+    with few_passes(every_pass):
+        return quality.scenes(every_pass)
 
 
-def test_held_out_pictures_survive_encode_and_decode(trained: Trained) -> None:
-    trips = [quality.round_trip(trained, rgba) for rgba in quality.held_out().values()]
+@pytest.fixture
+def trained(every_pass: Trained) -> Iterator[Trained]:
+    """For what the generator makes: how its transparency is decoded is not the subject."""
+    with few_passes(every_pass):
+        yield every_pass
+
+
+def test_held_out_pictures_survive_encode_and_decode(every_pass: Trained) -> None:
+    trips = [quality.round_trip(every_pass, rgba) for rgba in quality.held_out().values()]
     assert np.mean([trip.alpha for trip in trips]) < 0.04
     assert max(trip.alpha for trip in trips) < 0.08
     assert np.mean([trip.colour for trip in trips]) < 0.045

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import html
 import itertools
 import json
@@ -24,10 +23,11 @@ from miniature.webui.host import MiniatureHost
 from miniature.webui.infotext_format import read
 from miniature.webui.processing import WebUI
 from miniature.webui.script import load_script
+from tests.helpers.fresh_networks import fresh
 from tests.helpers.jobs import request
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page, Route
+    from playwright.sync_api import Browser, BrowserContext, Page
 
 BROWSERS = ("/usr/bin/chromium", "chromium", "google-chrome", "chromium-browser")
 FLAGS = (
@@ -38,6 +38,8 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # nothing outside this machine is asked for
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
 JAVASCRIPT = Path(__file__).parents[2] / "javascript" / "layerdiffuse.js"
 HOST_JAVASCRIPT = """
@@ -74,7 +76,7 @@ def page_host(models_dir: Path) -> MiniatureHost:
 @pytest.fixture(scope="session")
 def page_webui(base: BaseModel) -> WebUI:
     """The WebUI behind the page."""
-    return WebUI(copy.deepcopy(base))
+    return WebUI(fresh(base))
 
 
 @pytest.fixture(scope="session")
@@ -101,25 +103,25 @@ def served(demo: Any) -> Iterator[str]:
     demo.close()
 
 
+@pytest.fixture(scope="session")
+def windows(browser: Browser) -> Iterator[BrowserContext]:
+    """One person's windows: each asks for its own results, and all have the page's files in common."""
+    with browser.new_context() as context:
+        yield context
+
+
 @pytest.fixture
-def page(browser: Browser, page_url: str) -> Iterator[Page]:
-    with opened(browser, page_url) as page:
+def page(windows: BrowserContext, page_url: str) -> Iterator[Page]:
+    with opened(windows, page_url) as page:
         yield page
 
 
 @contextmanager
-def opened(browser: Browser, page_url: str) -> Iterator[Page]:
-    """The page as after opening it; nothing outside this machine is asked for."""
-
-    def keep_inside(route: Route) -> None:
-        if route.request.url.startswith((page_url, "data:", "blob:")):
-            route.continue_()
-        else:
-            route.abort()
-
-    page = browser.new_page(viewport={"width": 900, "height": 1000})
+def opened(browser: Browser | BrowserContext, page_url: str) -> Iterator[Page]:
+    """The page as after opening it, in a window of this person's or, given a browser, of somebody else's."""
+    page = browser.new_page()
+    page.set_viewport_size({"width": 900, "height": 1000})
     page.set_default_timeout(15_000)
-    page.route("**/*", keep_inside)
     page.add_init_script(HOST_JAVASCRIPT + JAVASCRIPT.read_text("utf-8"))
     page.goto(page_url, wait_until="domcontentloaded")
     page.locator("#generate").wait_for()

@@ -289,8 +289,6 @@ def test_a_saved_default_method_shows_its_controls(browser: Browser, models_dir:
         script.callbacks["on_after_component"](checkpoint, elem_id="setting_sd_model_checkpoint")
     _, url, _ = demo.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
     page = browser.new_page(viewport={"width": 900, "height": 1000})
-    inside = (url, "data:", "blob:")
-    page.route("**/*", lambda r: r.continue_() if r.request.url.startswith(inside) else r.abort())
     page.goto(url, wait_until="domcontentloaded")
     page.locator("#setting_sd_model_checkpoint").wait_for()
     if not element(page, "method").is_visible():

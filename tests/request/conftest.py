@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -17,6 +16,7 @@ from miniature.webui.api import answer_with, serve
 from miniature.webui.host import MiniatureHost
 from miniature.webui.processing import WebUI
 from miniature.webui.script import load_script
+from tests.helpers.fresh_networks import fresh
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def server(
 ) -> Iterator[str]:
     """A WebUI that always has the right checkpoint, and makes small pictures in two steps."""
     bases = {SDXL: base, SD15: base15}
-    webuis = {family: WebUI(copy.deepcopy(bases[family])) for family in bases}
+    webuis = {family: WebUI(fresh(bases[family])) for family in bases}
     scripts = {family: load_script(partial(MiniatureHost, models_dir, family.key)) for family in bases}
 
     def choose(request: Mapping[str, Any]) -> tuple[WebUI, Any]:
