@@ -18,6 +18,8 @@ CLEAR, SOLID = 8, 250
 """The highest alpha that shows nothing, and the lowest that hides everything."""
 FAILED_BORDER, WEAK_BORDER = 0.9, 0.35
 """Shares of the frame that are covered: nearly all of it, and more than a subject that is cut off covers."""
+FAILED_FRAME, WEAK_FRAME = 0.5, 32 / 255
+"""Mean alpha of the frame that goes with them: half of it, and more than a veil that others let pass."""
 
 BACKGROUND_MEAN = (-0.0357, -0.0811, -0.1797)
 BACKGROUND_SQUARE = (0.3163, 0.3060, 0.3634)
@@ -25,9 +27,13 @@ BACKGROUND_SQUARE = (0.3163, 0.3060, 0.3634)
 
 
 class Shares(NamedTuple):
-    """Shares of a picture, 0 to 1: of its frame that is covered; solid; in between; and of nothing at all."""
+    """Shares of a picture, 0 to 1: of its frame that is covered; solid; in between; and of nothing at all.
+
+    `frame` is the frame's mean alpha, 0 to 1.
+    """
 
     border: float
+    frame: float
     subject: float
     see_through: float
     clear: float
@@ -44,13 +50,13 @@ def shares(alpha: bytes, width: int, height: int) -> Shares:
     """Return them for an alpha plane."""
     covered, solid = alpha.translate(_COVERED), alpha.translate(_SOLID)
     thick = max(1, round(FRAME * min(width, height)))
-    inner = b"".join(
-        covered[row * width + thick : (row + 1) * width - thick] for row in range(thick, height - thick)
-    )
-    frame = len(alpha) - len(inner)
+    parts = [slice(row * width + thick, (row + 1) * width - thick) for row in range(thick, height - thick)]
+    inner = b"".join(covered[part] for part in parts)
+    frame = max(1, len(alpha) - len(inner))
     count, subject = covered.count(1), solid.count(1) / len(alpha)
     return Shares(
-        border=(count - inner.count(1)) / max(1, frame),
+        border=(count - inner.count(1)) / frame,
+        frame=(sum(alpha) - sum(sum(alpha[part]) for part in parts)) / frame / 255,
         subject=subject,
         see_through=count / len(alpha) - subject,
         clear=1 - count / len(alpha),
@@ -68,9 +74,9 @@ def verdict(of: Shares) -> Verdict:
     """Return what the shares say of a picture that was to be one subject on nothing."""
     if of.clear == 1:
         return Verdict("failed", "nothing is visible")
-    if of.border >= FAILED_BORDER and of.clear < 1 - FAILED_BORDER:
+    if of.border >= FAILED_BORDER and of.frame >= FAILED_FRAME:
         return Verdict("failed", "hardly anything is transparent")
-    if of.border >= WEAK_BORDER:
+    if of.border >= WEAK_BORDER and of.frame > WEAK_FRAME:
         return Verdict("weak", f"{of.border:.0%} of the border is covered")
     return Verdict("clean", "a subject on nothing")
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from lib_layerdiffusion.job.layer_results import ANSWER_KEY
 from lib_layerdiffusion.methods import METHODS, SD15, SDXL, Family, Layer, Method
 from miniature.nets.trained import SIDE, load_trained, write_layer_files
 from miniature.training.backgrounds import PLACES
@@ -70,6 +72,14 @@ class Made(NamedTuple):
     name: str
     result: Processed
     layers: tuple[str, ...] = ("",)
+
+
+def layered(trained: Trained, objects: Sequence[str], where: str, seed: int, **fields: Any) -> bytes:
+    """The PSD of a place with objects in it, made by the script of the list."""
+    values = {"objects": list(objects), "layers": "PSD"}
+    result = trained.run_layers(values, prompt=where, seed=seed, **fields)
+    (files,) = result.extra_generation_params[ANSWER_KEY]
+    return base64.b64decode(files["psd"])
 
 
 def place(name: str, seed: int = 0) -> Image.Image:

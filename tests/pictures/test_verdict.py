@@ -22,7 +22,8 @@ def test_shares() -> None:
     alpha[70:80, 40:60] = 8
     alpha[:2, :100] = 40
     frame = 100 * 200 - 96 * 196
-    assert of(alpha) == pytest.approx((200 / frame, 400 / 20000, 600 / 20000, 1 - 1000 / 20000))
+    wanted = 200 / frame, 200 * 40 / frame / 255, 400 / 20000, 600 / 20000, 1 - 1000 / 20000
+    assert of(alpha) == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize(
@@ -41,6 +42,14 @@ def test_a_subject_that_is_cut_off_is_weak_only_where_it_covers_much_of_the_bord
     assert verdict.verdict(of(alpha)).word == "clean"
     alpha[20:] = 255
     assert verdict.verdict(of(alpha)).word == "weak"
+
+
+def test_a_veil_that_a_published_check_lets_pass_is_clean() -> None:
+    """One that asks for a mean of 32 at most in the frame, and a middle that stands out."""
+    alpha = np.full((64, 64), 32)
+    alpha[16:48, 16:48] = 255
+    assert verdict.verdict(of(alpha)).word == "clean"
+    assert verdict.verdict(of(alpha + (alpha == 32) * 8)).word == "weak"
 
 
 def test_errors_are_those_of_the_formulas() -> None:
