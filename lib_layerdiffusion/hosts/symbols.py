@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from lib_layerdiffusion.hosts.capabilities import Ability, Capabilities
@@ -54,6 +55,7 @@ CORE = ("job", "request")
 FOLDER = Path(__file__).parent
 
 
+@cache
 def _tree(file: str) -> ast.Module:
     return ast.parse((FOLDER / f"{file}.py").read_text("utf-8"))
 
@@ -129,6 +131,7 @@ def memory_manager(adapter: str) -> str:
     raise LookupError(f"{adapter} has no memory manager")
 
 
+@cache
 def modules(adapter: str) -> dict[str, list[str]]:
     """Return the symbols that an adapter uses of its host's modules, each with the files that use it.
 
