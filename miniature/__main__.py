@@ -49,6 +49,10 @@ def write(options: argparse.Namespace, out: Path) -> None:
             path = out / f"{made.name}{kind}.png"
             print(save(image, path), flush=True)
             shown.append(f'<figure><img src="{path.name}"><figcaption>{path.stem}</figcaption></figure>')
+    objects = (options.prompt, "star")
+    path = out / f"{options.place}.psd"
+    path.write_bytes(demo.layered(trained, objects, options.place, options.seed, steps=options.steps))
+    print(f"{path}  layers: {options.place}, {', '.join(objects)}", flush=True)
     style = "body{background:repeating-conic-gradient(#888 0 25%,#aaa 0 50%) 0/32px 32px}"
     style += "figure{display:inline-block;margin:8px}img{width:256px;image-rendering:auto}"
     text = f"<!doctype html><meta charset=utf-8><style>{style}</style>{''.join(shown)}\n"

@@ -85,8 +85,8 @@ def _layer(layer: Layer) -> _Record:
 def _divider(name: str, kind: int, opacity: float, visible: bool) -> _Record:
     """Where a group ends or begins. It has the four channels of a layer, all empty."""
     channels = [struct.pack(">H", 0)] * len(_ALPHA_AND_COLOURS)
-    # a group's blend mode stands in its block: its layers blend with what lies below
-    block = _block(b"lsct", struct.pack(">I4s4s", kind, b"8BIM", b"pass" if kind == _OPEN_GROUP else b"norm"))
+    # a group's blend mode stands in its block; normal rather than passed through: it is faded as a whole
+    block = _block(b"lsct", struct.pack(">I4s4s", kind, b"8BIM", b"norm"))
     flags = _NOT_PIXELS | (0 if visible else _HIDDEN)
     return _Record(_head(name, (0, 0, 0, 0), channels, opacity, flags, block), channels)
 

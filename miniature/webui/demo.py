@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from lib_layerdiffusion.job.layer_results import ANSWER_KEY
 from lib_layerdiffusion.methods import METHODS, SD15, SDXL, Family, Layer, Method
 from miniature.nets.trained import SIDE, load_trained, write_layer_files
 from miniature.training.backgrounds import PLACES
@@ -27,8 +29,11 @@ METHOD = {method.weights.name: method for method in METHODS}
 class Trained:
     """A WebUI with a trained base model and the extension's script in it.
 
-    `models_dir` is the folder of models, which must have the layer files; by default one of its own.
+    `models_dir` is the folder of models, which must have the layer files; by default one of its own. `steps`
+    are those of a job that does not say how many.
     """
+
+    steps = STEPS
 
     def __init__(self, family: Family = SDXL, models_dir: Path | None = None) -> None:
         if models_dir is None:
@@ -50,13 +55,13 @@ class Trained:
 
     def run(self, arguments: list[Any], **fields: Any) -> Processed:
         """`arguments` are the script's; its first may hold all of them by name. Raises LayerDiffuseError."""
-        usual = {"width": SIDE, "height": SIDE, "steps": STEPS, "cfg_scale": GUIDANCE}
+        usual = {"width": SIDE, "height": SIDE, "steps": self.steps, "cfg_scale": GUIDANCE}
         request = Processing(self.webui, scripts=[self.script], script_args=arguments, **{**usual, **fields})
         return self.webui.answer(request)
 
     def run_layers(self, *values: Any, **fields: Any) -> Processed:
         """Run the script of the list: one object of values by name, or the page's values."""
-        usual = {"width": SIDE, "height": SIDE, "steps": STEPS, "cfg_scale": GUIDANCE}
+        usual = {"width": SIDE, "height": SIDE, "steps": self.steps, "cfg_scale": GUIDANCE}
         request = Processing(self.webui, scripts=[self.script], script_args=[False], **{**usual, **fields})
         return self.webui.answer(request, self.script.layers.run, *values)
 
@@ -67,6 +72,14 @@ class Made(NamedTuple):
     name: str
     result: Processed
     layers: tuple[str, ...] = ("",)
+
+
+def layered(trained: Trained, objects: Sequence[str], where: str, seed: int, **fields: Any) -> bytes:
+    """The PSD of a place with objects in it, made by the script of the list."""
+    values = {"objects": list(objects), "layers": "PSD"}
+    result = trained.run_layers(values, prompt=where, seed=seed, **fields)
+    (files,) = result.extra_generation_params[ANSWER_KEY]
+    return base64.b64decode(files["psd"])
 
 
 def place(name: str, seed: int = 0) -> Image.Image:

@@ -118,7 +118,7 @@ def test_offset_in_posterior() -> None:
     mean, logvar, offset = (torch.from_numpy(golden[f"reg_{name}"]) for name in ("mean", "logvar", "offset"))
     expected = golden["reg_z"]
     scale = np.maximum(1, np.abs(expected))
-    assert difference(latents.add_offset(mean, logvar, offset) / scale, expected / scale) <= PICTURE
+    assert difference(latents.add_offset(mean, logvar, offset).numpy() / scale, expected / scale) <= PICTURE
 
 
 @pytest.mark.parametrize("name", names("decoder_single_*"))

@@ -60,7 +60,7 @@ def test_no_program_is_started_for_a_picture(ghostscript: Path) -> None:
     assert ghostscript.exists()
 
 
-@pytest.mark.parametrize("kind", ["ICO", "PCX", "SGI", "EPS", "PDF", "IM"])
+@pytest.mark.parametrize("kind", ["ICO", "PCX", "SGI", "EPS", "PDF", "DDS"])
 def test_other_formats_are_one_sentence(kind: str) -> None:
     assert kind not in FORMATS
     text = text_of(Image.fromarray(picture()[..., :3]), kind)
@@ -90,7 +90,13 @@ def test_sixteen_bits_are_told_by_the_mode(brightest: int) -> None:
 def test_a_transparent_value_of_a_deep_picture_is_kept() -> None:
     values = np.full((8, 8), 40_000, np.uint16)
     values[2:5] = 7
-    read_back = read(text_of(Image.fromarray(values).convert("I"), transparency=7))
+    deep = Image.fromarray(values)
+    try:
+        text = text_of(deep, transparency=7)
+    # Pillow before 12 writes it of the other mode, Pillow 13 does not
+    except OSError:
+        text = text_of(deep.convert("I"), transparency=7)
+    read_back = read(text)
     np.testing.assert_array_equal(read_back[..., 3] == 0, values == 7)
 
 
