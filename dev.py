@@ -2,7 +2,7 @@
 
 python dev.py demo [...]     run the miniature host on its built-in pictures; arguments go to it
 python dev.py check [...]    formatting, lint, types and tests; arguments go to pytest
-python dev.py check --quick  the same without what takes a second or more (tests/slow.txt) or other packages
+python dev.py check --quick  without what takes half a second or more (tests/slow.txt), and other packages
 python dev.py timings        run the tests and write tests/slow.txt anew
 python dev.py setup          only prepare .venv
 python dev.py tables         write anew the tables of hosts, in README.md and docs/host-symbols.md
@@ -222,12 +222,12 @@ def side_by_side(tools: dict[str, tuple[list[str], Environment]]) -> dict[str, i
 
 
 def write_timings() -> int:
-    """Note the tests of a second or more, fixtures that they alone use included."""
+    """Note the tests of half a second or more, fixtures that they alone use included."""
     with tempfile.TemporaryDirectory() as folder:
         times = Path(folder) / "times.txt"
         status = run([str(MAIN.python), "-m", *PYTEST, f"--times={times}"])
         pairs = (line.split(" ", 1) for line in times.read_text("utf-8").splitlines())
-        slow = sorted({name for seconds, name in pairs if float(seconds) >= 1})
+        slow = sorted({name for seconds, name in pairs if float(seconds) >= 0.5})
     SLOW.write_text("".join(f"{name}\n" for name in slow), "utf-8")
     return status
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -121,29 +122,45 @@ def test_loading_never_raises(error: Exception) -> None:
     assert f"could not start ({type(error).__name__}: {error})" in explained(script)
 
 
+SETUPS = {
+    "as it is": ("", ""),
+    "warnings alone": ("logging.basicConfig(level=logging.WARNING)", ""),
+    "later": ("", "logging.basicConfig()"),
+}
+"""What hosts do to logging before our script and after it."""
+
 START = """
-import logging, sys
-{logging}
+import json, logging, os, sys
 from tests.test_script import MiniatureHost, Path, load_script
-for _ in range(2):
-    script = load_script(lambda: MiniatureHost(Path()))
-    {later}
-    script.callbacks["on_app_started"](None, None)
+for before, after in json.loads(sys.argv[1]):
+    print("process", file=sys.stderr, flush=True)
+    if os.fork():
+        assert os.wait()[1] == 0
+        continue
+    exec(before)
+    for _ in range(2):
+        script = load_script(lambda: MiniatureHost(Path()))
+        exec(after)
+        script.callbacks["on_app_started"](None, None)
+    sys.stderr.flush()
+    os._exit(0)
 """
 
 
-@pytest.mark.parametrize(
-    ("setup", "later"),
-    [("", "pass"), ("logging.basicConfig(level=logging.WARNING)", "pass"), ("", "logging.basicConfig()")],
-)
-def test_one_line_at_the_start(setup: str, later: str) -> None:
-    """Of hosts that leave logging as it is, that show warnings alone, and that set it up after our script.
+@pytest.fixture(scope="module")
+def said_at_the_start() -> dict[str, list[str]]:
+    """The lines on the console by setup, each of a process that has loaded our code and did nothing else."""
+    command = [sys.executable, "-c", START, json.dumps(list(SETUPS.values()))]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    first, *told = done.stderr.split("process\n")
+    assert first == ""
+    return {setup: text.splitlines() for setup, text in zip(SETUPS, told, strict=True)}
 
-    Again when the page is reloaded.
-    """
-    code = START.format(logging=setup, later=later)
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    lines = done.stderr.splitlines()
+
+@pytest.mark.parametrize("setup", SETUPS)
+def test_one_line_at_the_start(said_at_the_start: dict[str, list[str]], setup: str) -> None:
+    """Again when the page is reloaded."""
+    lines = said_at_the_start[setup]
     assert len(lines) == 2
     assert all("LayerDiffuse " in line and "no WebUI that LayerDiffuse knows" in line for line in lines)
 
@@ -159,12 +176,14 @@ def test_what_a_host_lacks_is_said_in_the_panel(host: MiniatureHost) -> None:
 
 
 LOAD = """
-import importlib, sys
+import importlib, json, os, sys
 from pathlib import Path
 import miniature.webui.script
 from miniature.webui.host import MiniatureHost
 
-ours, other, first = sys.argv[1:]
+import torch, cv2  # in hosts they are loaded by then
+
+ours = sys.argv[1]
 # hosts put an extension's folder in front before they load its scripts
 for name in (path for path in sys.path if (Path(path) / "lib_layerdiffusion").is_dir()):
     sys.path.remove(name)
@@ -172,7 +191,7 @@ miniature_modules = [name for name in sys.modules if name.startswith("lib_layerd
 for name in miniature_modules:
     del sys.modules[name]
 
-def load_other():
+def load_other(other):
     sys.path.insert(0, other)
     try:
         importlib.import_module("lib_layerdiffusion.theirs")
@@ -188,30 +207,51 @@ def load_ours():
     spec.loader.exec_module(module)
     return module
 
-if first == "other":
-    load_other()
-    print("ours:", load_ours().LayerDiffuse.problem)
-else:
-    module = load_ours()
-    load_other()
-    print("ours:", *module.other_folders())
+for first, other in json.loads(sys.argv[2]):
+    print("process", flush=True)
+    if os.fork():
+        assert os.wait()[1] == 0
+        continue
+    if first == "other":
+        load_other(other)
+        print("ours:", load_ours().LayerDiffuse.problem)
+    else:
+        module = load_ours()
+        load_other(other)
+        print("ours:", *module.other_folders())
+    sys.stdout.flush()
+    os._exit(0)
 """
 
+ORDERS = [(first, regular) for first in ("other", "ours") for regular in (True, False)]
+"""Which of two extensions comes first, and whether the other's folder is a package with an __init__.py."""
 
-@pytest.mark.parametrize("regular", [True, False])
-@pytest.mark.parametrize("first", ["other", "ours"])
-def test_two_extensions_in_either_order(tmp_path: Path, first: str, regular: bool) -> None:
-    """In a process of its own. The other's folder may be a package with or without an __init__.py."""
-    other = tmp_path / "sd-other"
-    (other / "lib_layerdiffusion").mkdir(parents=True)
-    (other / "lib_layerdiffusion" / "theirs.py").touch()
-    if regular:
-        (other / "lib_layerdiffusion" / "__init__.py").touch()
-    command = [sys.executable, "-c", LOAD, str(ROOT), str(other), first]
+
+@pytest.fixture(scope="module")
+def loaded_in_order(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, bool], tuple[Path, str]]:
+    """The other extension's folder, and what a process of its own said, for each of ORDERS."""
+    folders = []
+    for _, regular in ORDERS:
+        folders.append(tmp_path_factory.mktemp("extensions") / "sd-other")
+        (folders[-1] / "lib_layerdiffusion").mkdir(parents=True)
+        (folders[-1] / "lib_layerdiffusion" / "theirs.py").touch()
+        if regular:
+            (folders[-1] / "lib_layerdiffusion" / "__init__.py").touch()
+    given = [(first, str(folder)) for (first, _), folder in zip(ORDERS, folders, strict=True)]
+    command = [sys.executable, "-c", LOAD, str(ROOT), json.dumps(given)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    told = done.stdout.split("process\n")[1:]
+    return dict(zip(ORDERS, zip(folders, told, strict=True), strict=True))
+
+
+@pytest.mark.parametrize(("first", "regular"), ORDERS)
+def test_two_extensions_in_either_order(
+    loaded_in_order: dict[tuple[str, bool], tuple[Path, str]], first: str, regular: bool
+) -> None:
+    other, told = loaded_in_order[first, regular]
     if first == "other":
-        assert f'ours: Disable the extension "sd-other" ({other})' in done.stdout
+        assert f'ours: Disable the extension "sd-other" ({other})' in told
     else:
-        assert "other: No module named 'lib_layerdiffusion.theirs'" in done.stdout
-        assert f"ours: {other}\n" in done.stdout
+        assert "other: No module named 'lib_layerdiffusion.theirs'" in told
+        assert f"ours: {other}\n" in told

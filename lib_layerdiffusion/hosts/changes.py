@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from lib_layerdiffusion.hosts import records, symbols
@@ -143,6 +144,7 @@ def _named(change: Change) -> str:
     return "everything" if abilities == tuple(Ability) else ", ".join(one.value for one in abilities)
 
 
+@cache
 def names_handed_over(adapter: str) -> dict[str, set[str]]:
     """Return the arguments that an adapter's calls hand over by name, for each name that is called."""
     found: dict[str, set[str]] = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from lib_layerdiffusion.hosts.capabilities import Ability, Capabilities
@@ -37,8 +38,8 @@ SHARED = (
     *("scene_files", "wrapping"),
 )
 FILES = {
-    "forge": ("forge", "backend", *SHARED),
-    "ersatz": ("ersatz", "forge", "backend", *SHARED),
+    "forge": ("forge", "weight_adapters", "backend", *SHARED),
+    "ersatz": ("ersatz", "forge", "weight_adapters", "backend", *SHARED),
     "neo": ("neo", "weight_adapters", "backend", *SHARED),
     "reforge": ("reforge", "weight_adapters", "ldm_patched", *SHARED),
     "classic": ("classic", "ldm_patched", *SHARED),
@@ -54,6 +55,7 @@ CORE = ("job", "request")
 FOLDER = Path(__file__).parent
 
 
+@cache
 def _tree(file: str) -> ast.Module:
     return ast.parse((FOLDER / f"{file}.py").read_text("utf-8"))
 
@@ -129,6 +131,7 @@ def memory_manager(adapter: str) -> str:
     raise LookupError(f"{adapter} has no memory manager")
 
 
+@cache
 def modules(adapter: str) -> dict[str, list[str]]:
     """Return the symbols that an adapter uses of its host's modules, each with the files that use it.
 

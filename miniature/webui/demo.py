@@ -29,8 +29,11 @@ METHOD = {method.weights.name: method for method in METHODS}
 class Trained:
     """A WebUI with a trained base model and the extension's script in it.
 
-    `models_dir` is the folder of models, which must have the layer files; by default one of its own.
+    `models_dir` is the folder of models, which must have the layer files; by default one of its own. `steps`
+    are those of a job that does not say how many.
     """
+
+    steps = STEPS
 
     def __init__(self, family: Family = SDXL, models_dir: Path | None = None) -> None:
         if models_dir is None:
@@ -52,13 +55,13 @@ class Trained:
 
     def run(self, arguments: list[Any], **fields: Any) -> Processed:
         """`arguments` are the script's; its first may hold all of them by name. Raises LayerDiffuseError."""
-        usual = {"width": SIDE, "height": SIDE, "steps": STEPS, "cfg_scale": GUIDANCE}
+        usual = {"width": SIDE, "height": SIDE, "steps": self.steps, "cfg_scale": GUIDANCE}
         request = Processing(self.webui, scripts=[self.script], script_args=arguments, **{**usual, **fields})
         return self.webui.answer(request)
 
     def run_layers(self, *values: Any, **fields: Any) -> Processed:
         """Run the script of the list: one object of values by name, or the page's values."""
-        usual = {"width": SIDE, "height": SIDE, "steps": STEPS, "cfg_scale": GUIDANCE}
+        usual = {"width": SIDE, "height": SIDE, "steps": self.steps, "cfg_scale": GUIDANCE}
         request = Processing(self.webui, scripts=[self.script], script_args=[False], **{**usual, **fields})
         return self.webui.answer(request, self.script.layers.run, *values)
 

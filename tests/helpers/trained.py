@@ -9,10 +9,11 @@ from miniature.webui.demo import Trained
 
 
 @contextmanager
-def few_passes(trained: Trained) -> Iterator[None]:
-    """Decode transparency in two passes, which take a quarter of the time."""
+def quickly(trained: Trained) -> Iterator[None]:
+    """Sample in half as many steps, and decode transparency in two passes, which take a quarter."""
     trained.host.settings["layerdiffuse_decode_passes"] = 2
+    trained.steps //= 2
     try:
         yield
     finally:
-        del trained.host.settings["layerdiffuse_decode_passes"]
+        del trained.host.settings["layerdiffuse_decode_passes"], trained.steps

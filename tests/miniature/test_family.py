@@ -14,7 +14,7 @@ from miniature.measure import quality
 from miniature.nets.trained import WEIGHTS
 from miniature.webui.demo import METHOD, Trained
 from tests.helpers.jobs import pixels
-from tests.helpers.trained import few_passes
+from tests.helpers.trained import quickly
 
 
 @pytest.fixture(scope="module")
@@ -24,14 +24,14 @@ def every_pass() -> Trained:
 
 @pytest.fixture(scope="module")
 def known_scenes(every_pass: Trained) -> list[quality.Layers]:
-    with few_passes(every_pass):
+    with quickly(every_pass):
         return quality.scenes(every_pass)
 
 
 @pytest.fixture
 def trained(every_pass: Trained) -> Iterator[Trained]:
     """For what the generator makes: how its transparency is decoded is not the subject."""
-    with few_passes(every_pass):
+    with quickly(every_pass):
         yield every_pass
 
 

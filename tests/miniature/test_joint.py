@@ -13,7 +13,7 @@ import pytest
 from lib_layerdiffusion.methods import SD15, SDXL
 from miniature.measure import agreement, quality
 from miniature.webui.demo import METHOD, Trained
-from tests.helpers.trained import few_passes
+from tests.helpers.trained import quickly
 
 ALONE = METHOD["layer_sd15_transparent_attn"].label
 
@@ -30,7 +30,7 @@ def known_scenes(trained: Trained) -> list[quality.Layers]:
 def trained() -> Iterator[Trained]:
     """How transparency is decoded is not the subject."""
     trained = Trained(SD15)
-    with few_passes(trained):
+    with quickly(trained):
         yield trained
 
 

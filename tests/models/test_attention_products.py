@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import cache
 from typing import Any
 
 import pytest
@@ -14,6 +15,11 @@ from benchmarks.joint_step import MergingAtEveryCall, build
 from lib_layerdiffusion.job.scene_attention import SharedAttention
 from lib_layerdiffusion.models.attention_sharing import UNIT_MODULES, SharingUnit
 from miniature.nets.unet import SD15_MINIATURE
+
+
+@cache
+def steps_of(frames: int) -> Steps:
+    return Steps(frames)
 
 
 class Steps:
@@ -67,7 +73,7 @@ class Steps:
 
 @pytest.mark.parametrize("frames", [1, 2, 3])
 def test_a_step_computes_nothing_twice(frames: int) -> None:
-    steps = Steps(frames)
+    steps = steps_of(frames)
     shared = steps.sharing()
     first, second, third = (steps.run(shared)[1] for _ in range(3))
     assert first > second
@@ -78,7 +84,7 @@ def test_a_step_computes_nothing_twice(frames: int) -> None:
 def test_what_is_multiplied_out_gives_what_the_files_layers_give(
     frames: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    steps = Steps(frames)
+    steps = steps_of(frames)
     shared = steps.sharing()
     steps.run(shared)
     ours, _ = steps.run(shared)
@@ -92,7 +98,7 @@ def test_what_is_multiplied_out_gives_what_the_files_layers_give(
 def test_room_is_kept_for_all_that_is_merged() -> None:
     """As many values as hosts are asked to keep free for it."""
     for frames in (1, 3):
-        steps = Steps(frames)
+        steps = steps_of(frames)
         attentions: list[Any] = steps.modules
         like = torch.zeros(1)
         values = 0

@@ -15,7 +15,7 @@ from lib_layerdiffusion.models.strips import StripDecoder
 from lib_layerdiffusion.transparency.voting import MiddleOf, Votes, vote
 from lib_layerdiffusion.transparency.ways import ways
 
-SIZES = [(64, 64), (128, 192), (320, 64)]
+SIZES = [(64, 64), (64, 128), (320, 64)]
 TOLERANCE = 5e-5
 
 
