@@ -37,7 +37,7 @@ WINGS = {
     "page": "hosts request pictures methods errors",
     "command": "files methods errors",
     "doctor": "hosts methods device",
-    "commands": "pictures errors",
+    "commands": "request pictures errors",
     "status": "doctor hosts files request methods device errors",
     "trial": "pictures methods errors",
     "__main__": "commands command doctor trial",
@@ -58,7 +58,7 @@ PACKAGES = {
     "safetensors": "",
     "huggingface_hub": "files.download files.hub",
     "filelock": "files.download",
-    "tqdm": "files.progress",
+    "tqdm": "files.progress commands.finish",
     "gradio": "page.panel page.layers_panel hosts.webui_page hosts.ldm_patched scripts",
     "modules": "hosts.webui hosts.webui_jobs hosts.webui_own_jobs hosts.webui_page hosts.webui_state "
     "hosts.forge_saving hosts.classic scripts",
