@@ -18,6 +18,7 @@ from torch import Tensor
 from lib_layerdiffusion.errors import GenerationFailed, LayerDiffuseError, for_user
 from lib_layerdiffusion.hosts import job_methods, result_texts
 from lib_layerdiffusion.hosts.base import Host, Job
+from lib_layerdiffusion.job import wardrobe
 from lib_layerdiffusion.job.generation import Generation, remove_leftover
 from lib_layerdiffusion.job.init_pictures import InitPictures, has_init_pictures
 from lib_layerdiffusion.job.layer_place import place_of
@@ -127,6 +128,7 @@ class Hooks:
         """Patch the UNet for the coming pass over latents like `x` [B, 4, h, w]."""
         state = state_of(p)
         if state is None:
+            wardrobe.dress_plain(self.host, p)
             return
         try:
             if getattr(p, "is_hr_pass", False):
