@@ -33,6 +33,7 @@ NEEDED_FOR: dict[str, tuple[Ability, ...]] = {
     "modules/images.py combine_grid": (Ability.IMG2IMG,),
     "modules/images.py flatten": (Ability.IMG2IMG,),
     "modules/images.py": (Ability.ALPHA,),
+    "modules/postprocessing.py": (Ability.ALPHA,),
     "modules/processing.py apply_color_correction": (Ability.IMG2IMG,),
     "modules/prompt_parser.py": (Ability.SD15,),
     "modules/sd_models.py": (Ability.HIRES,),
@@ -59,6 +60,8 @@ CALLED_AS = {
     "LoRAAdapter": ("lora_adapter",),
 }
 """Classes that adapters call by names of their own."""
+
+WHATEVER = "*"
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,10 @@ def _named(change: Change) -> str:
 
 @cache
 def names_handed_over(adapter: str) -> dict[str, set[str]]:
-    """Return the arguments that an adapter's calls hand over by name, for each name that is called."""
+    """Return the arguments that an adapter's calls hand over by name, for each name that is called.
+
+    WHATEVER is among them for what we put something around, which hands on all that the host hands over.
+    """
     found: dict[str, set[str]] = {}
     for file in symbols.FILES[adapter]:
         tree = ast.parse((symbols.FOLDER / f"{file}.py").read_text("utf-8"))
@@ -155,6 +161,8 @@ def names_handed_over(adapter: str) -> dict[str, set[str]]:
                 name = ast.unparse(node.func).rpartition(".")[2]
                 given = {word.arg for word in node.keywords if word.arg is not None}
                 found.setdefault(name, set()).update(given)
+                if name == "wrap" and isinstance(node.args[1], ast.Constant):
+                    found.setdefault(str(node.args[1].value), set()).add(WHATEVER)
     return found
 
 
@@ -189,6 +197,7 @@ def _takes(old: ast.arguments, new: ast.arguments, words: set[str]) -> bool:
     takers = _positional(new)[: len(in_order)]
     unknown = words & set(_names(old)) - set(_names(new))
     asked = [name for name in _required(new) if name not in words and name not in takers]
+    asked = [] if WHATEVER in words else asked
     return not (
         (unknown and new.kwarg is None) or (len(takers) < len(in_order) and new.vararg is None) or asked
     )

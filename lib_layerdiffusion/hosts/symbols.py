@@ -33,7 +33,16 @@ OBJECTS = {
 }
 
 SHARED = (
-    *("webui", "webui_jobs", "webui_own_jobs", "forge_scripts", "webui_page", "webui_state", "result_texts"),
+    *(
+        "webui",
+        "webui_jobs",
+        "webui_own_jobs",
+        "forge_scripts",
+        "webui_page",
+        "webui_extras",
+        "webui_state",
+        "result_texts",
+    ),
     *("forge_saving", "forge_sampling", "own_weights", "job_methods", "left_out", "saved_files"),
     *("scene_files", "wrapping"),
 )
