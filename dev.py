@@ -33,6 +33,8 @@ NEWEST_PINS = (
     "numpy==2.3.5",
     "httpx==0.28.1",
     "safetensors==0.8.0",
+    # no host has it: it reads our layered files, and needs a newer Pillow than Forge main's
+    "psd-tools==1.26.0",
 )
 """Where hosts are going; Forge main has those of requirements-dev.txt."""
 ON_NEWEST = (

@@ -28,6 +28,14 @@ def main(arguments: list[str]) -> int:
         from lib_layerdiffusion.commands import stack
 
         return stack.main(arguments[1:])
+    if arguments[:1] == ["finish"]:
+        from lib_layerdiffusion.commands import finish
+
+        return finish.main(arguments[1:])
+    if arguments[:1] == ["atlas"]:
+        from lib_layerdiffusion.commands import atlas
+
+        return atlas.main(arguments[1:])
     from lib_layerdiffusion import command
 
     return command.main(arguments)

@@ -18,6 +18,7 @@ GOOD, MISSING, USAGE, WRONG, INTERRUPTED = 0, 1, 2, 3, 130
 EPILOG = """\
 doctor [WEBUI]: report of the WebUI in a folder, or of the one that this lies in: what a bug report needs
 stack OUT LAYER...: pictures as the layers of one PSD or OpenRaster file
+finish IN... --out FOLDER: clean, cut and decorate transparent pictures; atlas OUT IN...: pack them into one
 try [--url ADDRESS]: tries a running WebUI through its web API, and measures it; try --help says more
 
 names: a file (vae_transparent_decoder), a method as in the panel, sdxl, sd15, or all (the default)

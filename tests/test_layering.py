@@ -37,7 +37,7 @@ WINGS = {
     "page": "hosts request pictures methods errors",
     "command": "files methods errors",
     "doctor": "hosts methods device",
-    "commands": "pictures errors",
+    "commands": "request pictures errors",
     "status": "doctor hosts files request methods device errors",
     "trial": "pictures methods errors",
     "__main__": "commands command doctor trial",
@@ -52,16 +52,16 @@ PACKAGES = {
     "einops": "models",
     "numpy": "pictures commands hosts.scene_files transparency job page.latest request.settings",
     "cv2": "pictures transparency.voting",
-    "PIL": "pictures commands page.latest job.hooks job.init_pictures job.layer_results job.layer_run "
-    "job.quick_upscale job.script_runs job.state hosts",
+    "PIL": "pictures commands page.latest job.extras job.hooks job.init_pictures job.layer_results "
+    "job.layer_run job.quick_upscale job.script_runs job.state hosts",
     # it maps what it reads, and what is mapped ends the process when the file is cut off
     "safetensors": "",
     "huggingface_hub": "files.download files.hub",
     "filelock": "files.download",
-    "tqdm": "files.progress",
-    "gradio": "page.panel page.layers_panel hosts.webui_page hosts.ldm_patched scripts",
-    "modules": "hosts.webui hosts.webui_jobs hosts.webui_own_jobs hosts.webui_page hosts.webui_state "
-    "hosts.forge_saving hosts.classic scripts",
+    "tqdm": "files.progress commands.finish",
+    "gradio": "page.panel page.extras_panel page.layers_panel hosts.webui_page hosts.ldm_patched scripts",
+    "modules": "hosts.webui hosts.webui_extras hosts.webui_jobs hosts.webui_own_jobs hosts.webui_page "
+    "hosts.webui_state hosts.forge_saving hosts.classic scripts",
     "modules_forge": "hosts.backend hosts.ldm_patched hosts.classic",
     "backend": "hosts.backend hosts.forge hosts.neo",
     "ldm_patched": "hosts.ldm_patched hosts.reforge hosts.classic",

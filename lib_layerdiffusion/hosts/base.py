@@ -62,6 +62,17 @@ class BaseModel:
 
 
 @dataclass(frozen=True)
+class Worn:
+    """Weights to sample with in the place of those that are merged: what `keep_merged` returned.
+
+    `plain` is the patcher that has the host merge the same, for where they cannot be worn.
+    """
+
+    kept: Any
+    plain: Unet
+
+
+@dataclass(frozen=True)
 class Posterior:
     """What the VAE's encoder says of a picture, in VAE space: two tensors [B, 4, h, w], float32."""
 
@@ -170,14 +181,27 @@ class Host(Watch, Protocol):
         concat: Tensor | None,
         ending_step: float,
         seen: Callable[[], None],
+        worn: Worn | None = None,
     ) -> Callable[[], None]:
         """Say what happens at each step of sampling with `unet`, which calls `seen`.
 
         `concat` [1, 4n, h, w] (sampler space) joins the UNet's input by channel, for any batch, cond and
         uncond. Where sigma is below that of `ending_step` (0..1, a fraction of the schedule's timesteps), the
-        model goes on without it and with the weights of `original`. Returns what frees the memory that this
-        takes; call it when sampling is over.
+        model goes on without it and with the weights of `original`. Above, it computes with `worn`, if given,
+        in the place of what is merged of `unet`. Returns what frees the memory that this takes; call it when
+        sampling is over.
         """
+        ...
+
+    def keep_merged(self, unet: Unet, original: Unet, x: Tensor) -> Any:
+        """After sampling latents like x with `unet`: what is merged of it beyond `original`, to be worn.
+
+        None where that cannot be kept.
+        """
+        ...
+
+    def can_wear(self, kept: Any, original: Unet) -> bool:
+        """True if what was kept goes with this patcher: the same model, with the same patches."""
         ...
 
     def unet_dtype(self, p: Job) -> torch.dtype:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from backend import memory_management
+from backend.patcher import lora
 from backend.patcher.base import ModelPatcher
 from torch import Tensor, nn
 
@@ -14,6 +15,7 @@ from lib_layerdiffusion.files.layer_patch import Patch
 from lib_layerdiffusion.hosts.backend import BackendHost
 from lib_layerdiffusion.hosts.base import Unet
 from lib_layerdiffusion.hosts.capabilities import Ability, Capabilities
+from lib_layerdiffusion.hosts.weight_adapters import adapted
 
 
 class ForgeHost(BackendHost):
@@ -48,11 +50,14 @@ class ForgeHost(BackendHost):
         return found
 
     def merge(self, unet: Unet, name: str, own: Tensor) -> Tensor:
-        from backend.patcher.lora import merge_lora_to_weight
-
-        return merge_lora_to_weight(
+        return lora.merge_lora_to_weight(
             self.merged_patches(unet)[name], own, name, computation_dtype=torch.float32
         )
+
+    def weight_patches(self, patches: Mapping[str, Patch]) -> dict[str, Any]:
+        # Neo had this loader yet when it merged as ComfyUI does, which passes over Forge's form of a LoRA
+        adapters = getattr(lora, "weight_adapter", None)
+        return super().weight_patches(patches) if adapters is None else adapted(adapters.LoRAAdapter, patches)
 
     def patch_weights(self, unet: Unet, identity: str, patches: Mapping[str, Patch], strength: float) -> int:
         # the host merges again only when name or strength change, so the name must tell the content

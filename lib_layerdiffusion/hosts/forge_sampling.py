@@ -48,8 +48,10 @@ class StepModifier:
     place of the merged ones for each call. Where it gives None, `original` takes the evaluation over; that
     one shares its network with ours, so on a change of side `prepare(patcher, x)` merges or un-merges
     weights. The side is decided anew at every call: samplers that restart go back up. `current()` is the
-    patcher that samples, ours or a later clone of it; `make_condition` wraps a tensor so that the host
-    repeats it to any batch. `seen` is called at every call; `calls` is told of every evaluation that is ours.
+    patcher that samples, ours or a later clone of it. Above, `worn(patcher, x)` gives the weights to wear, if
+    any; where it gives None, the patcher `plain` takes the evaluation over. `make_condition` wraps a tensor
+    so that the host repeats it to any batch. `seen` is called at every call; `calls` is told of every
+    evaluation that is ours.
     """
 
     def __init__(
@@ -63,6 +65,8 @@ class StepModifier:
         make_condition: Callable[[Tensor], Any],
         seen: Callable[[], None],
         calls: AwaitedCalls | None = None,
+        worn: Callable[[Any, Tensor], OwnWeights | None] | None = None,
+        plain: Any = None,
     ) -> None:
         self._current = current
         self._original = original
@@ -76,6 +80,9 @@ class StepModifier:
         self._calls = calls or AwaitedCalls()
         self._awaits = calls is not None
         self._stopped = False
+        self._worn, self._plain = worn, plain
+        self._dress: OwnWeights | None = None
+        self._undressed = False
 
     def __deepcopy__(self, memo: dict[int, Any]) -> StepModifier:
         # a patcher's options are copied deeply when it is cloned; tensors and patchers must not be
@@ -84,6 +91,7 @@ class StepModifier:
     def release(self) -> None:
         """Free the weights that were brought to the device; a later call would bring them again."""
         self._own, self._stopped, self._calls.paused = None, False, False
+        self._dress, self._undressed = None, False
 
     def __call__(
         self,
@@ -106,12 +114,31 @@ class StepModifier:
             if self._concat is not None:
                 for entry in [*cond, *(uncond or [])]:
                     entry["model_conds"]["c_concat"] = self._make_condition(self._concat.to(x))
+            if self._worn is not None:
+                model, model_options = self._dressed(self._worn, model, x, model_options)
         elif self._own is None:
             model, model_options = self._original.model, self._original.model_options
         else:
             call = self._own.around(model_options.get("model_function_wrapper"))
             model_options = {**model_options, "model_function_wrapper": call}
         return model, x, timestep, uncond, cond, cond_scale, model_options, seed
+
+    def _dressed(
+        self,
+        worn: Callable[[Any, Tensor], OwnWeights | None],
+        model: Any,
+        x: Tensor,
+        model_options: dict[str, Any],
+    ) -> tuple[Any, dict[str, Any]]:
+        if self._dress is None and not self._undressed:
+            self._dress = worn(self._current(), x)
+            self._undressed = self._dress is None
+            if self._undressed:
+                self._prepare(self._plain, x)
+        if self._dress is None:
+            return self._plain.model, self._plain.model_options
+        call = self._dress.around(model_options.get("model_function_wrapper"))
+        return model, {**model_options, "model_function_wrapper": call}
 
     def _change_sides(self, stopped: bool, x: Tensor) -> None:
         if self._own is None:

@@ -2,8 +2,11 @@
 
 Stop At ends the layer model's part in the middle of sampling. To load the unpatched model there would have
 the host take back every merged weight, and merge all of them again for the next picture. So the merged ones
-stay: around each call of the model the layers' own parameters are swapped in, by reference. Nothing is copied
-or computed that the host keeps anyway.
+stay: around each call of the model the layers' own parameters are swapped in, by reference. Nothing is
+copied or computed that the host keeps anyway.
+
+In the same way a run of several jobs goes from one layer file to another: what was merged of each is kept,
+and worn in the place of what is merged at present.
 """
 
 from __future__ import annotations
@@ -11,8 +14,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from lib_layerdiffusion.hosts.base import Unet
@@ -65,6 +70,26 @@ class OwnWeights:
         return call
 
 
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """What a host merged: weights of `network` by name, and the patches of the model below, by parameter."""
+
+    network: nn.Module
+    weights: Mapping[str, Tensor]
+    below: Mapping[str, Sequence[Any]]
+    sample: Tensor
+
+    def bare(self) -> Kept:
+        """Return what has the model compute as without any of it."""
+        return replace(self, weights={}, sample=torch.empty(0))
+
+    @staticmethod
+    def sample_of(weights: Mapping[str, Tensor]) -> Tensor:
+        """A value of each weight: hosts may take patches back within the very weights that they merged."""
+        middles = [weight.detach().flatten()[weight.numel() // 2] for weight in weights.values()]
+        return torch.stack([middle.float().cpu() for middle in middles])
+
+
 class KeepsOwnWeights:
     """The part of an adapter that finds them: what two patchers of one model differ in, and its backups."""
 
@@ -96,13 +121,58 @@ class KeepsOwnWeights:
         None where that needs more memory than is free, or where the host has something else in the places.
         """
         try:
-            return self._own_weights(unet, original, x)
+            own = self._own_weights(unet, original, x)
         # hosts change; the plain way needs none of this
         except Exception as error:
             logger.debug("Stop At takes the plain way", exc_info=error)
             return None
+        return None if own is None else OwnWeights(unet.model, own)
 
-    def _own_weights(self, unet: Unet, original: Unet, x: Tensor) -> OwnWeights | None:
+    def keep_merged(self, unet: Unet, original: Unet, x: Tensor) -> Kept | None:
+        """Return what the host has merged of `unet` beyond `original`, for latents like x.
+
+        None where that is not in the model, or where it would leave too little memory.
+        """
+        try:
+            if unet.model is not original.model or not self.is_loaded(unet):
+                return None
+            present, below = self.merged_patches(unet), self.merged_patches(original)
+            names = [name for name in present if not _same(present[name], below.get(name, ()))]
+            weights = {name: unet.model.get_parameter(name) for name in names}
+            if any(self.is_packed(weight) for weight in weights.values()):
+                return None
+            device = next(iter(weights.values())).device
+            size = sum(weight.nbytes for weight in weights.values())
+            # those merged next come beside them
+            if 2 * size + self._needed(unet, x) > self.memory.get_free_memory(device):
+                return None
+            return Kept(unet.model, weights, dict(below), Kept.sample_of(weights))
+        except Exception as error:
+            logger.debug("What was merged is not kept", exc_info=error)
+            return None
+
+    def can_wear(self, kept: Kept, original: Unet) -> bool:
+        """True if `kept` was merged into this very model, with the same patches below."""
+        below = self.merged_patches(original)
+        return (
+            kept.network is original.model
+            and all(_same(kept.below.get(name, ()), below.get(name, ())) for name in {**kept.below, **below})
+            and torch.equal(kept.sample, Kept.sample_of(kept.weights))
+        )
+
+    def worn_weights(self, unet: Unet, original: Unet, kept: Kept, x: Tensor) -> OwnWeights | None:
+        """Return what makes the model compute as when `kept` was merged, while `unet` is loaded.
+
+        None in the same cases as of `own_weights`.
+        """
+        try:
+            own = self._own_weights(unet, original, x)
+        except Exception as error:
+            logger.debug("What was merged is not worn", exc_info=error)
+            return None
+        return None if own is None else OwnWeights(unet.model, {**own, **kept.weights})
+
+    def _own_weights(self, unet: Unet, original: Unet, x: Tensor) -> dict[str, Tensor] | None:
         if unet.model is not original.model or not self.is_loaded(unet):
             return None
         present, wanted = self.merged_patches(unet), self.merged_patches(original)
@@ -126,7 +196,7 @@ class KeepsOwnWeights:
             own[name] = backups[name].to(weight.device)
             if name in wanted:
                 own[name] = self.merge(original, name, own[name])
-        return OwnWeights(unet.model, own)
+        return own
 
     @staticmethod
     def _needed(unet: Unet, x: Tensor) -> float:

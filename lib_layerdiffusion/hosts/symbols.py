@@ -38,8 +38,8 @@ SHARED = (
     *("scene_files", "wrapping"),
 )
 FILES = {
-    "forge": ("forge", "backend", *SHARED),
-    "ersatz": ("ersatz", "forge", "backend", *SHARED),
+    "forge": ("forge", "weight_adapters", "backend", *SHARED),
+    "ersatz": ("ersatz", "forge", "weight_adapters", "backend", *SHARED),
     "neo": ("neo", "weight_adapters", "backend", *SHARED),
     "reforge": ("reforge", "weight_adapters", "ldm_patched", *SHARED),
     "classic": ("classic", "ldm_patched", *SHARED),

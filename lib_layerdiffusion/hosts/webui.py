@@ -20,7 +20,16 @@ from torch import Tensor, nn
 from lib_layerdiffusion.errors import IncompatibleHost, LayerDiffuseError, UnsupportedMethod
 from lib_layerdiffusion.files.layer_patch import Lora, Patch, Shape
 from lib_layerdiffusion.hosts import forge_saving, job_methods
-from lib_layerdiffusion.hosts.base import Around, BaseModel, EncodePixels, Job, Network, Posterior, Unet
+from lib_layerdiffusion.hosts.base import (
+    Around,
+    BaseModel,
+    EncodePixels,
+    Job,
+    Network,
+    Posterior,
+    Unet,
+    Worn,
+)
 from lib_layerdiffusion.hosts.capabilities import Capabilities
 from lib_layerdiffusion.hosts.forge_sampling import AwaitedCalls, StepModifier
 from lib_layerdiffusion.hosts.own_weights import KeepsOwnWeights
@@ -174,6 +183,7 @@ class WebuiHost(KeepsOwnWeights, WebUIJobs, WebUIOwnJobs, WebUIPage, WebUIState)
         concat: Tensor | None,
         ending_step: float,
         seen: Callable[[], None],
+        worn: Worn | None = None,
     ) -> Callable[[], None]:
         # the host's own slot for `concat` takes one only if its batch equals the latents', or not at all
         modifier = StepModifier(
@@ -186,6 +196,10 @@ class WebuiHost(KeepsOwnWeights, WebUIJobs, WebUIOwnJobs, WebUIPage, WebUIState)
             make_condition=self.make_condition,
             seen=seen,
             calls=unet.model_options.get(CALLS),
+            worn=None
+            if worn is None
+            else lambda patcher, x: self.worn_weights(patcher, original, worn.kept, x),
+            plain=None if worn is None else worn.plain,
         )
         unet.add_conditioning_modifier(modifier)
         return modifier.release

@@ -22,6 +22,17 @@ EVERYTHING = 1e32
 """More memory than a device has: hosts write "load completely" as this many bytes."""
 
 
+def adapted(lora_adapter: Callable[..., Any], patches: Mapping[str, Patch]) -> dict[str, Any]:
+    """Write weight patches down as a host takes them whose LoRAs are objects of a class of its own."""
+    return {
+        name: lora_adapter(loaded_keys=set(), weights=(patch.up, patch.down, None, None, None, None))
+        if isinstance(patch, Lora)
+        # it may widen the first convolution
+        else ("diff", (patch.delta, {"pad_weight": True}))
+        for name, patch in patches.items()
+    }
+
+
 class WeightAdapters(WebuiHost):
     """Mix it in before the class of the host's package."""
 
@@ -48,13 +59,7 @@ class WeightAdapters(WebuiHost):
         return merged
 
     def weight_patches(self, patches: Mapping[str, Patch]) -> dict[str, Any]:
-        return {
-            name: self.lora_adapter(loaded_keys=set(), weights=(patch.up, patch.down, None, None, None, None))
-            if isinstance(patch, Lora)
-            # it may widen the first convolution
-            else ("diff", (patch.delta, {"pad_weight": True}))
-            for name, patch in patches.items()
-        }
+        return adapted(self.lora_adapter, patches)
 
     def patch_weights(self, unet: Unet, identity: str, patches: Mapping[str, Patch], strength: float) -> int:
         before = unet.patches_uuid

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from lib_layerdiffusion.errors import GenerationFailed, UnsupportedBaseModel, UnsupportedMethod, WrongWeights
 from lib_layerdiffusion.files import layer_patch
-from lib_layerdiffusion.hosts.base import Host, Job, Unet
-from lib_layerdiffusion.job import scene_prompts
+from lib_layerdiffusion.hosts.base import Host, Job, Unet, Worn
+from lib_layerdiffusion.job import scene_prompts, wardrobe
 from lib_layerdiffusion.job.scene_attention import SharedAttention
+from lib_layerdiffusion.job.wardrobe import Merged
 from lib_layerdiffusion.methods import Injection, Layer
 from lib_layerdiffusion.models.attention_sharing import UNIT_MODULES
 from lib_layerdiffusion.models.encoder_and_decoder import LATENT_SCALE
@@ -56,6 +57,7 @@ class Generation:
         self._sampler: Any = None
         self._broken_off = False
         self._check_merged: Callable[[], None] = lambda: None
+        self._keep_merged: Callable[[], None] = lambda: None
         self.said: list[str] = []
         self._job: Job | None = None
 
@@ -137,22 +139,29 @@ class Generation:
         self._check_weights(p)
         self.finish()
         unet = host.clone(original)
-        concat = None
+        concat = worn = None
         if self.method.family.injection is Injection.WEIGHT_PATCH:
-            self._patch_weights(unet)
+            unet, worn = self._patch_weights(p, unet, original, height, width)
             if self.method.pictures:
                 concat = self._condition(p, height, width)
         else:
             self._share_attention(p, unet, height, width)
-        self._release = host.condition(p, unet, original, concat, settings.ending_step, self._seen)
+        self._release = host.condition(p, unet, original, concat, settings.ending_step, self._seen, worn)
         self._unseen, self._sampler = True, p.sampler
         self._mark = uuid.uuid4().hex
         host.mark(unet, self._mark)
         host.install(p, unet)
         logger.info("%s: patched, weight %g", self.method.label, settings.weight)
 
-    def _patch_weights(self, unet: Unet) -> None:
+    def _patch_weights(
+        self, p: Job, unet: Unet, original: Unet, height: int, width: int
+    ) -> tuple[Unet, Worn | None]:
+        """Give `unet` the layer file's patches; return it, and what it wears.
+
+        Where what was merged of this file can be worn, it is another: with the patches that are merged.
+        """
         file = self._networks.layer_file(self.method)
+        key = file.identity, self.settings.weight
         matched = self.host.patch_weights(unet, file.identity, file.patches, self.settings.weight)
         if matched != len(file.patches):
             raise WrongWeights(
@@ -160,6 +169,22 @@ class Generation:
                 "the model."
             )
         self._check_merged = file.check
+        used = wardrobe.of(p)
+        if used is None:
+            return unet, None
+        kept = used.find(self.host, key, original)
+        if kept is not None and used.loaded is not None:
+            dressed, (identity, weight) = self.host.clone(original), used.loaded.key
+            self.host.patch_weights(dressed, identity, used.loaded.patches, weight)
+            return dressed, Worn(kept, unet)
+        latents = torch.empty((1, 4, height, width), device="meta")
+
+        def keep() -> None:
+            used.loaded = Merged(key, file.patches)
+            used.kept[key] = self.host.keep_merged(unet, original, latents)
+
+        self._keep_merged = keep
+        return unet, None
 
     @property
     def _patches(self) -> bool:
@@ -193,6 +218,8 @@ class Generation:
         self._taken = self._taken or self._announced or skipped
         self._unseen, self._announced, self._sampler = False, False, None
         self._broken_off = self.host.broken_off()
+        self._keep_merged()
+        self._keep_merged = lambda: None
 
     def check_sampled(self, latent: Tensor | None) -> None:
         """Raise GenerationFailed if a pass of this batch did without the UNet that was prepared for it.

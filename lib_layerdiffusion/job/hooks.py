@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor
 from lib_layerdiffusion.errors import GenerationFailed, LayerDiffuseError, for_user
 from lib_layerdiffusion.hosts import job_methods, result_texts
 from lib_layerdiffusion.hosts.base import Host, Job
+from lib_layerdiffusion.job import wardrobe
 from lib_layerdiffusion.job.generation import Generation, remove_leftover
 from lib_layerdiffusion.job.init_pictures import InitPictures, has_init_pictures
 from lib_layerdiffusion.job.layer_place import place_of
@@ -35,9 +37,10 @@ from lib_layerdiffusion.job.state import STATE, JobState, state_of
 from lib_layerdiffusion.networks import Networks
 from lib_layerdiffusion.page.latest import Latest
 from lib_layerdiffusion.pictures.arithmetic import Uint8Image, preview
+from lib_layerdiffusion.pictures.finishing import Steps, finish
 from lib_layerdiffusion.pictures.reading import has_alpha
 from lib_layerdiffusion.request import infotext, layer_plan, scenes, xyz_axes
-from lib_layerdiffusion.request.settings import Settings, enabled_method, page_name
+from lib_layerdiffusion.request.settings import Settings, enabled_method, page_name, requested_steps
 
 logger = logging.getLogger("layerdiffuse")
 
@@ -64,10 +67,11 @@ class Hooks:
             return None
         try:
             method = enabled_method(args, xyz_axes.arguments(p))
+            steps = requested_steps(args, xyz_axes.arguments(p))
         except LayerDiffuseError:
             # the first job will say so
             return None
-        return None if method is None else ScriptRun(title, method, getattr(p, "init_images", None))
+        return None if method is None else ScriptRun(title, method, getattr(p, "init_images", None), steps)
 
     def run_layers(self, p: Job, args: Sequence[Any]) -> Any:
         """Run our own script of the list; return the host's result. Raises LayerDiffuseError."""
@@ -124,6 +128,7 @@ class Hooks:
         """Patch the UNet for the coming pass over latents like `x` [B, 4, h, w]."""
         state = state_of(p)
         if state is None:
+            wardrobe.dress_plain(self.host, p)
             return
         try:
             if getattr(p, "is_hr_pass", False):
@@ -245,8 +250,13 @@ class Hooks:
             state.begin_scene(picture.size)
         latent = latents[position] if latents is not None and position < len(latents) else None
         state.generation.check_sampled(latent)
+        kept = picture
         if method.decodes_alpha and frame == 0:
-            picture = self._decode(p, state, latent, picture)
+            kept = picture = self._decode(p, state, latent, picture)
+            if not self._makes_tiles():
+                picture = self._finish(p, state, picture)
+                # a slot takes what fits the other layers
+                kept = kept if self._steps(p, state).move_pixels else picture
         self.host.keep(picture)
         if method.frames > 1:
             self.host.name_layer(picture, method.outputs[frame].value)
@@ -255,7 +265,7 @@ class Hooks:
                 # hosts write each picture's infotext right after this
                 p.extra_generation_params[LAYER_KEY] = method.outputs[frame].value
         if not self._makes_tiles():
-            self.latest.keep(state.page, method.outputs[frame], picture)
+            self.latest.keep(state.page, method.outputs[frame], kept)
         return picture
 
     def _decode(self, p: Job, state: JobState, latent: Tensor | None, picture: Image.Image) -> Image.Image:
@@ -277,10 +287,24 @@ class Hooks:
         result = Image.fromarray(rgba)
         if mask is not None and state.init_pictures is not None:
             result = state.init_pictures.keep_outside(result, mask, position)
-        # scripts that join results keep the first job's at most
-        if state.generation.options.preview and not self.host.joins_results(p) and not self._makes_tiles():
-            self._show_preview(p, state, result)
         return result
+
+    def _steps(self, p: Job, state: JobState) -> Steps:
+        steps, run = state.generation.settings.steps, self.host.script_run()
+        # a script other than a plot may go on from its pictures, whose size it knows
+        if run is not None and has_init_pictures(p) and not run.plots:
+            return replace(steps, trim=None)
+        return steps
+
+    def _finish(self, p: Job, state: JobState, picture: Image.Image) -> Image.Image:
+        """Do what the user wants done to a decoded picture, and show its preview."""
+        steps = self._steps(p, state)
+        if not steps.do_nothing:
+            picture = Image.fromarray(finish(np.asarray(picture), steps))
+        # scripts that join results keep the first job's at most
+        if state.generation.options.preview and not self.host.joins_results(p):
+            self._show_preview(p, state, picture)
+        return picture
 
     def _show_preview(self, p: Job, state: JobState, picture: Image.Image) -> None:
         try:

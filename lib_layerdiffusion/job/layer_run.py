@@ -22,8 +22,9 @@ from lib_layerdiffusion.errors import (
     for_user,
 )
 from lib_layerdiffusion.hosts.base import Host, Job
-from lib_layerdiffusion.job import layer_place
+from lib_layerdiffusion.job import layer_place, wardrobe
 from lib_layerdiffusion.job.layer_results import Finished, Results
+from lib_layerdiffusion.job.wardrobe import Wardrobe
 from lib_layerdiffusion.methods import FAMILIES, SD15, Family, Layer
 from lib_layerdiffusion.networks import Networks
 from lib_layerdiffusion.pictures.arithmetic import Uint8Image, flatten_on_grey
@@ -78,6 +79,7 @@ class LayerRun:
         prompt = p.prompt[0] if isinstance(p.prompt, list) else p.prompt
         has_mask = getattr(p, "image_mask", None) is not None
         self.steps = layer_plan.plan(self.asked, self.family, prompt, len(self.inits), has_mask)
+        self.wardrobe = Wardrobe()
         self.results = Results(host, p, self.asked, self.options)
 
     def run(self) -> Any:
@@ -194,6 +196,7 @@ class LayerRun:
         if self.asked.kind is Kind.CUT_OUT and step.with_picture:
             self._mask(job, scene, number // 2)
         setattr(job, xyz_axes.VALUES, (weakref.ref(job), _arguments(step, scene.pictures)))
+        wardrobe.put(job, self.wardrobe)
         layer_place.put(job, f"{step.part.value} {number + 1} of {len(self.steps)}")
         try:
             processed = self.host.run_job(job)

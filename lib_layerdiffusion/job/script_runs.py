@@ -17,22 +17,37 @@ from lib_layerdiffusion.errors import UnsupportedMethod
 from lib_layerdiffusion.methods import Method
 from lib_layerdiffusion.pictures import tiles
 from lib_layerdiffusion.pictures.arithmetic import pad_colour, to_uint8
+from lib_layerdiffusion.pictures.finishing import Steps, finish
 from lib_layerdiffusion.pictures.reading import has_alpha, to_rgba
 
 PASTES_INTO_RGB = ("outpainting mk2",)
 """Scripts that put their results together by themselves, in a picture without transparency."""
+PLOTS = ("x/y/z plot",)
+"""Scripts whose jobs have nothing to do with each other."""
+OFF = Steps()
 
 
 class ScriptRun:
     """One run of a script called `title` over the init pictures, if any, with `method` switched on.
 
+    Its picture is finished by `steps` once all tiles are there.
+
     `in_tiles`: it has cut a picture into tiles. A script of this kind looks at the first init picture alone.
+    `plots`: its jobs go on from nothing of each other.
     """
 
-    def __init__(self, title: str, method: Method, init_pictures: Sequence[Any] | None) -> None:
+    def __init__(
+        self,
+        title: str,
+        method: Method,
+        init_pictures: Sequence[Any] | None,
+        steps: Steps = OFF,
+    ) -> None:
         self.title = title
         self.method = method
+        self.steps = steps
         self.in_tiles = False
+        self.plots = title.lower() in PLOTS
         self._given = init_pictures[0] if init_pictures else None
         self._transparent: Image.Image | None = None
         self._flattened = False
@@ -70,7 +85,8 @@ class ScriptRun:
             (top, ((left, np.asarray(tile.convert("RGBA"))) for left, _, tile in row))
             for top, _, row in grid.tiles
         )
-        return Image.fromarray(tiles.combine(rows, grid.image_h, grid.image_w, grid.overlap))
+        whole = tiles.combine(rows, grid.image_h, grid.image_w, grid.overlap)
+        return Image.fromarray(finish(whole, self.steps))
 
     def init_pictures(self, pictures: Sequence[Any]) -> list[Any]:
         """Return the init pictures of one of the script's jobs with their transparency.

@@ -21,7 +21,8 @@ from lib_layerdiffusion.page import advice
 from lib_layerdiffusion.page.latest import Latest
 from lib_layerdiffusion.pictures.arithmetic import ResizeMode
 from lib_layerdiffusion.request import infotext
-from lib_layerdiffusion.request.settings import ARGUMENTS, RANGES, TITLES
+from lib_layerdiffusion.request.finish import Value
+from lib_layerdiffusion.request.settings import ARGUMENTS, FINISH, RANGES, TITLES
 
 if TYPE_CHECKING:
     from lib_layerdiffusion.hosts.base import Host
@@ -74,12 +75,13 @@ class Panel:
 
 
 def visible(method: Method) -> list[bool]:
-    """Visibility of, in order: all pictures, each of the three, resize mode, each further prompt."""
+    """Visibility of, in order: all pictures, each of the three, resize mode, each further prompt, finish."""
     return [
         bool(method.pictures),
         *(layer in method.pictures for layer in LAYER_TITLES),
         method.resizes_pictures,
         *(layer in method.prompts for layer in LAYER_TITLES),
+        method.decodes_alpha,
     ]
 
 
@@ -126,8 +128,10 @@ def build(host: Host, latest: Latest, elem_id: Callable[[str], str]) -> Panel:
                 visible=is_shown,
                 elem_id=elem_id(f"{layer.value}_prompt"),
             )
-            for (layer, title), is_shown in zip(LAYER_TITLES.items(), shown[5:], strict=True)
+            for (layer, title), is_shown in zip(LAYER_TITLES.items(), shown[5:8], strict=True)
         ]
+        with gr.Accordion("Finish", open=False, visible=shown[8], elem_id=elem_id("finish")) as finish:
+            finishing = [finish_control(value, elem_id(value.name)) for value in FINISH.values()]
         given = [
             _hidden(gr.Checkbox, False, f"{title} given", elem_id(f"{layer.value}_given"))
             for layer, title in LAYER_TITLES.items()
@@ -141,7 +145,7 @@ def build(host: Host, latest: Latest, elem_id: Callable[[str], str]) -> Panel:
     name_page = PAGE_NAME.replace("TAB", elem_id(""))
     Context.root_block.load(fn=None, outputs=[page], **{JAVASCRIPT: name_page})
     # nothing is cleared here: pasting settings fires this after the prompts were filled in
-    arranged = [row, *boxes, resize_mode, *prompts]
+    arranged = [row, *boxes, resize_mode, *prompts, finish]
     method.change(_arrange, inputs=[method], outputs=arranged, **QUIET)
     for picture, flag in zip(pictures, given, strict=True):
         # in the page: the picture itself need not travel for this
@@ -151,8 +155,25 @@ def build(host: Host, latest: Latest, elem_id: Callable[[str], str]) -> Panel:
     for one in watched:
         one.change(say, inputs=watched, outputs=[said], **QUIET)
     controls = [enabled, method, weight, ending_step, *pictures, resize_mode, output_origin, *prompts]
+    controls += finishing
     fields = _paste_fields(controls)
     return Panel(controls, page, fields, sampler, checkpoint, watched, say, said, method, arranged)
+
+
+def finish_control(value: Value, elem_id: str) -> Any:
+    """Make the control of one value of the finish, as the panel and the Extras tab show it."""
+    if isinstance(value.default, bool):
+        return gr.Checkbox(value.default, label=value.title, info=value.info, elem_id=elem_id)
+    high = value.high if value.shown is None else value.shown
+    return gr.Slider(
+        value.low,
+        high,
+        value=value.default,
+        step=value.step,
+        label=value.title,
+        info=value.info,
+        elem_id=elem_id,
+    )
 
 
 def _arrange(name: str) -> list[Any]:

@@ -53,6 +53,12 @@ def with_shadow(rgba: Uint8Image, shadow: Shadow, grow: bool = True) -> Uint8Ima
     return under(rgba, shadow_layer(rgba, shadow))
 
 
+def shadow_apart(rgba: Uint8Image, shadow: Shadow, grow: bool = True) -> tuple[Uint8Image, Uint8Image]:
+    """Return the picture with room for its shadow, and the shadow as a layer of the same size."""
+    rgba = _room_for(rgba, shadow) if grow else rgba
+    return rgba, shadow_layer(rgba, shadow)
+
+
 def shadow_layer(rgba: Uint8Image, shadow: Shadow) -> Uint8Image:
     """Return the shadow alone, of the picture's size: a layer to lie below it."""
     height, width = rgba.shape[:2]

@@ -8,7 +8,7 @@ nothing the second time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -52,6 +52,10 @@ class Steps:
     def move_pixels(self) -> bool:
         """True where a picture may get another size, and its pixels other places."""
         return any(one is not None for one in (self.trim, self.canvas, self.outline, self.shadow))
+
+
+def without_shadow(steps: Steps) -> Steps:
+    return replace(steps, shadow=None)
 
 
 def finish(rgba: Uint8Image, steps: Steps, box: Box | None = None) -> Uint8Image:

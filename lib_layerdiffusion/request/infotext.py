@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from lib_layerdiffusion.errors import BadSetting
 from lib_layerdiffusion.methods import Layer, Method, find_method
 from lib_layerdiffusion.pictures.arithmetic import ResizeMode
+from lib_layerdiffusion.request.finish import Value
 from lib_layerdiffusion.request.options import Options
-from lib_layerdiffusion.request.settings import ARGUMENTS, RANGES, SHORT, Settings
+from lib_layerdiffusion.request.settings import ARGUMENTS, FINISH, RANGES, SHORT, Settings
 
 PREFIX = "layerdiffusion_"
 
@@ -40,7 +42,7 @@ def write(settings: Settings, options: Options) -> dict[str, Any]:
     """Return the keys written into a picture, in their order. Empty prompts are left out.
 
     Hosts cannot read an empty value back, so a missing prompt key means an empty prompt. A missing number of
-    decode passes means 8, as in older pictures; see `complete`.
+    decode passes means 8, as in older pictures; see `complete`. What is missing of the finish was off.
     """
     keys: dict[str, Any] = {
         "enabled": settings.enabled,
@@ -55,6 +57,8 @@ def write(settings: Settings, options: Options) -> dict[str, Any]:
             keys[f"{short}_additional_prompt"] = _guarded(settings.prompts[layer])
     if settings.method.decodes_alpha and options.decode_passes != Options.decode_passes:
         keys["decode_passes"] = options.decode_passes
+    if settings.method.decodes_alpha:
+        keys |= settings.finishing
     return {f"{PREFIX}{name}": value for name, value in keys.items()}
 
 
@@ -71,6 +75,7 @@ def keys() -> dict[str, Key]:
         # a picture cannot be read from text, only sent from tab to tab
         readers[f"{short}_image"] = lambda params: None
         readers[f"{short}_additional_prompt"] = _prompt_reader(f"{PREFIX}{short}_additional_prompt")
+    readers |= {name: partial(_finish_value, value) for name, value in FINISH.items()}
     return {name: Key(name, readers[name]) for name, _ in ARGUMENTS if name in readers}
 
 
@@ -122,6 +127,15 @@ def _number(params: Params, name: str) -> float | None:
         return None
     low, high = RANGES[name]
     return number if low <= number <= high else None
+
+
+def _finish_value(value: Value, params: Params) -> Any:
+    if not _was_enabled(params):
+        return None
+    try:
+        return value.read(params.get(f"{PREFIX}{value.name}"))
+    except BadSetting:
+        return None
 
 
 def _resize_mode(params: Params) -> str | None:

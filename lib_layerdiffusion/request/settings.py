@@ -1,4 +1,4 @@
-"""The twelve values of the panel and the API as one checked object."""
+"""The values of the panel and the API as one checked object."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 from lib_layerdiffusion.errors import BadSetting, MissingPicture
 from lib_layerdiffusion.methods import DEFAULT_METHOD, METHODS, Layer, Method, find_method
 from lib_layerdiffusion.pictures.arithmetic import ResizeMode, Uint8Image
+from lib_layerdiffusion.pictures.finishing import Steps
 from lib_layerdiffusion.pictures.reading import given_picture
-from lib_layerdiffusion.request import spellings
+from lib_layerdiffusion.request import finish, spellings
 
 ARGUMENTS: tuple[tuple[str, Any], ...] = (
     ("enabled", False),
@@ -26,28 +27,35 @@ ARGUMENTS: tuple[tuple[str, Any], ...] = (
     ("fg_additional_prompt", ""),
     ("bg_additional_prompt", ""),
     ("blend_additional_prompt", ""),
+    *((value.name, value.default) for value in finish.PANEL),
 )
 """Names and defaults of the script arguments. Their order is the public API and never changes.
 
+The first twelve are those of the released extension; what came since stands behind them.
 `output_origin` has had no effect since the released extension's redesign; it keeps its place.
 """
 NAMES: tuple[str, ...] = tuple(name for name, _ in ARGUMENTS)
 
 SHORT: dict[Layer, str] = {Layer.FOREGROUND: "fg", Layer.BACKGROUND: "bg", Layer.BLENDED: "blend"}
 RANGES: dict[str, tuple[float, float]] = {"weight": (0.0, 2.0), "ending_step": (0.0, 1.0)}
+FINISH: dict[str, finish.Value] = {value.name: value for value in finish.PANEL}
 TITLES: dict[str, str] = {
     "enabled": "Enabled",
     "method": "Method",
     "weight": "Weight",
     "ending_step": "Stop At",
     "resize_mode": "Resize Mode",
+    **{name: value.title for name, value in FINISH.items()},
 }
 """What the page calls an argument."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the user asked for. `pictures` are RGBA uint8 [H, W, 4], only those that were given."""
+    """What the user asked for. `pictures` are RGBA uint8 [H, W, 4], only those that were given.
+
+    `finishing` has the values of FINISH that are not their default, and `steps` is what they mean.
+    """
 
     enabled: bool = False
     method: Method = DEFAULT_METHOD
@@ -56,6 +64,11 @@ class Settings:
     pictures: Mapping[Layer, Uint8Image] = field(default_factory=dict)
     resize_mode: ResizeMode = ResizeMode.CROP
     prompts: Mapping[Layer, str] = field(default_factory=dict)
+    finishing: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def steps(self) -> Steps:
+        return finish.steps_of(self.finishing)
 
     @classmethod
     def from_args(cls, args: Sequence[Any], changed: Mapping[str, Any] | None = None) -> Settings:
@@ -85,6 +98,7 @@ class Settings:
                 for layer, short in SHORT.items()
                 if (text := _prompt(values, f"{short}_additional_prompt"))
             },
+            finishing=_finishing(values),
         )
 
     def require_pictures(self) -> None:
@@ -111,6 +125,16 @@ def enabled_method(args: Sequence[Any], changed: Mapping[str, Any] | None = None
     """Return the method of what `Settings.from_args` reads, None where disabled, without reading pictures."""
     values = _values(args, changed)
     return _method(values["method"]) if _truth(values, "enabled") else None
+
+
+def requested_steps(args: Sequence[Any], changed: Mapping[str, Any] | None = None) -> Steps:
+    """Return how pictures are finished, of what `Settings.from_args` reads, without reading pictures."""
+    return finish.steps_of(_finishing(_values(args, changed)))
+
+
+def _finishing(values: Mapping[str, Any]) -> dict[str, Any]:
+    read = {name: value.read(values[name]) for name, value in FINISH.items()}
+    return {name: value for name, value in read.items() if value != FINISH[name].default}
 
 
 def _values(args: Sequence[Any], changed: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from typing import Any
 
 from lib_layerdiffusion.methods import METHODS, find_method
 from lib_layerdiffusion.pictures.arithmetic import ResizeMode
+from lib_layerdiffusion.request.finish import Value
 from lib_layerdiffusion.request.options import PASSES, PREFIX, Options
-from lib_layerdiffusion.request.settings import SHORT, TITLES, Settings
+from lib_layerdiffusion.request.settings import FINISH, SHORT, TITLES, Settings
 
 VALUES = "layerdiffuse_axes"
 ON, OFF = "on", "off"
@@ -54,6 +55,13 @@ def _passes(value: Any) -> int | str:
     return Options.of({f"{PREFIX}decode_passes": value}).decode_passes
 
 
+def _finish_axis(value: Value) -> Axis:
+    check = _as_argument(value.name)
+    if not value.is_number:
+        return Axis(value.name, value.title, str, check, (ON, OFF))
+    return Axis(value.name, value.title, type(value.default), check)
+
+
 AXES: tuple[Axis, ...] = (
     Axis("enabled", "Enabled", str, _as_argument("enabled"), (ON, OFF)),
     Axis("method", "Method", str, find_method, tuple(method.label for method in METHODS)),
@@ -69,6 +77,7 @@ AXES: tuple[Axis, ...] = (
         Axis(f"{short}_additional_prompt", f"{layer.value.capitalize()} Prompt", str, str)
         for layer, short in SHORT.items()
     ),
+    *(_finish_axis(value) for value in FINISH.values()),
     Axis("decode_passes", "Decode Passes", str, _passes, tuple(map(str, PASSES))),
 )
 

@@ -15,8 +15,17 @@ from torch import Tensor, nn
 from lib_layerdiffusion.errors import LayerDiffuseError, UnsupportedMethod
 from lib_layerdiffusion.files.layer_patch import Patch, Shape
 from lib_layerdiffusion.hosts import forge_saving, forge_scripts, job_methods, left_out, saved_files
-from lib_layerdiffusion.hosts.base import Around, BaseModel, Begin, EncodePixels, Network, Posterior
+from lib_layerdiffusion.hosts.base import (
+    Around,
+    BaseModel,
+    Begin,
+    EncodePixels,
+    Network,
+    Posterior,
+    Worn,
+)
 from lib_layerdiffusion.hosts.capabilities import Capabilities
+from lib_layerdiffusion.hosts.own_weights import Kept
 from lib_layerdiffusion.hosts.webui_page import accept_named_arguments
 from lib_layerdiffusion.hosts.wrapping import wrap
 from lib_layerdiffusion.request.options import Options
@@ -135,9 +144,18 @@ class MiniatureHost:
         concat: Tensor | None,
         ending_step: float,
         seen: Callable[[], None],
+        worn: Worn | None = None,
     ) -> Callable[[], None]:
         unet.rule = StepRule(original, p.webui.schedule.percent_to_sigma(ending_step), concat, seen)
+        unet.rule.worn = None if worn is None else worn.kept.weights
         return unet.rule.release
+
+    def keep_merged(self, unet: Patcher, original: Patcher, x: Tensor) -> Any:
+        weights = {name: unet.shared.parameters[name].data for name in unet.patches_by_name()}
+        return Kept(unet.shared.network, weights, {}, Kept.sample_of(weights))
+
+    def can_wear(self, kept: Any, original: Patcher) -> bool:
+        return bool(kept.network is original.shared.network and not original.patches)
 
     def unet_dtype(self, p: Processing) -> torch.dtype:
         return torch.float32

@@ -18,16 +18,19 @@ PREFIX = "diffusion_model."
 
 @dataclass
 class StepRule:
-    """Below `sigma_end` the weights of `original`; above, `concat` [1, 4n, h, w] joins the input."""
+    """Below `sigma_end` the weights of `original`; above, `concat` [1, 4n, h, w] joins the input, and the
+    weights are those of `worn` where there are any."""
 
     original: Patcher
     sigma_end: float
     concat: Tensor | None
     seen: Callable[[], None] = lambda: None
     own: OwnWeights | None = None
+    worn: Mapping[str, Tensor] | None = None
+    dress: OwnWeights | None = None
 
     def release(self) -> None:
-        self.own = None
+        self.own = self.dress = None
 
 
 class SharedNetwork:
@@ -59,13 +62,16 @@ class SharedNetwork:
             self.merged_bytes += self.parameters[name].nbytes
             self.merges += 1
 
-    def own_weights(self, present: Patcher, wanted: Patcher) -> OwnWeights:
-        """What has the network compute as `wanted` while the weights are those of `present`."""
+    def own_weights(
+        self, present: Patcher, wanted: Patcher, worn: Mapping[str, Tensor] | None = None
+    ) -> OwnWeights:
+        """What has the network compute as `wanted`, with `worn` beside, while the weights are `present`'s."""
         patches = wanted.patches_by_name()
         own = {
             name: merge(self._original[name], patches[name]) if name in patches else self._original[name]
             for name in {**present.patches_by_name(), **patches}
         }
+        own |= worn or {}
         return OwnWeights(self.network, {name.removeprefix(PREFIX): weight for name, weight in own.items()})
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -128,6 +134,10 @@ class Patcher:
         else:
             if self.rule is not None and self.rule.concat is not None:
                 x = torch.cat([x, self.rule.concat.expand(len(x), -1, -1, -1)], dim=1)
+            if self.rule is not None and self.rule.worn is not None:
+                rule = self.rule
+                rule.dress = rule.dress or self.shared.own_weights(self, rule.original, rule.worn)
+                around = rule.dress.in_place()
             if self.around is not None:
                 around = self.around[1](self.around[0], cond_or_uncond, len(x))
         with around:

@@ -42,6 +42,21 @@ def test_weight_patches_are_written_as_the_host_reads_them(stubbed: Stubbed) -> 
         assert given["filename"] == "file@1"
 
 
+def test_forges_loader_with_comfyuis_adapters_gets_adapters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neo at the beginning of 2026, whose merging passes over LoRAs that are lists."""
+    stubbed = Stubbed("forge", monkeypatch)
+    kind: Any = type("LoRAAdapter", (SimpleNamespace,), {})
+    stubbed.modules["backend.patcher.lora"].weight_adapter = SimpleNamespace(LoRAAdapter=kind)
+    unet = stubbed.unet()
+    assert stubbed.adapter.patch_weights(unet, "file@1", PATCHES, 0.5) == len(PATCHES)
+    given = unet.add_patches.call_args.kwargs
+    lora, offset = given["patches"].values()
+    assert isinstance(lora, kind)
+    assert [tuple(one.shape) for one in lora.weights[:2]] == [(6, 2), (2, 5)]
+    assert offset[1][1] == {"pad_weight": True}
+    assert given["filename"] == "file@1"
+
+
 @pytest.mark.parametrize("host", NUMBERED)
 def test_the_same_patches_are_not_merged_twice(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     stubbed = Stubbed(host, monkeypatch)

@@ -219,3 +219,30 @@ def test_calls_below_the_level_are_paused_and_not_awaited() -> None:
         sampling.modifier("ours", torch.zeros(1, 4, 2, 2), torch.tensor([sigma]), None, [], 5.0, {}, 1)
         paused.append(calls.paused)
     assert paused == [False, True, True, False]
+
+
+def test_worn_weights_are_there_above_the_level_alone() -> None:
+    layered = Layered()
+    sampling = Sampling(sigma_end=5, own=OwnWeights(torch.nn.Identity(), {}))
+    sampling.modifier._worn = lambda patcher, x: layered.own
+    for sigma in (10.0, 1.0):
+        model, *_, options, _ = sampling.modifier(
+            "ours", torch.zeros(1, 4, 2, 2), torch.tensor([sigma]), None, [], 5.0, {}, 1
+        )
+        assert model == "ours"
+        call = options["model_function_wrapper"]
+        seen = call(lambda x, t: layered.is_merged(), {"input": 1, "timestep": 1, "c": {}})
+        assert seen == (sigma < 5)
+        assert layered.is_merged()
+
+
+def test_where_nothing_can_be_worn_the_plain_patcher_takes_over() -> None:
+    plain = SimpleNamespace(model="plain", model_options={"of": "plain"})
+    sampling = Sampling(sigma_end=0)
+    sampling.modifier._worn, sampling.modifier._plain = lambda patcher, x: None, plain
+    for _ in range(2):
+        model, *_, options, _ = sampling.modifier(
+            "ours", torch.zeros(1, 4, 2, 2), torch.tensor([9.0]), None, [], 5.0, {}, 1
+        )
+        assert (model, options) == ("plain", {"of": "plain"})
+    assert sampling.prepared == ["plain"]

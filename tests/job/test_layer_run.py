@@ -15,6 +15,7 @@ from PIL import Image
 
 from lib_layerdiffusion.errors import GenerationFailed, Interrupted, LayerDiffuseError
 from lib_layerdiffusion.hosts import forge_saving
+from lib_layerdiffusion.job import wardrobe
 from lib_layerdiffusion.job.layer_results import ANSWER_KEY, NOTES_KEY
 from lib_layerdiffusion.methods import SDXL
 from miniature.webui import infotext_format
@@ -298,3 +299,41 @@ def test_layers_of_another_size_end_the_run(run: Run) -> None:
 def test_transparency_of_what_is_delivered_survives(run: Run) -> None:
     for image in run({"objects": "star"}).images:
         assert image.mode == "RGB" or forge_saving.is_ours(image) or image.getextrema()[3][0] == 255
+
+
+def test_no_layer_file_is_merged_twice(run: Run, webui: WebUI) -> None:
+    """The steps go back and forth between two or three, and to the model alone for the next background."""
+    shared = webui.patcher.shared
+
+    def merged(values: dict[str, Any], **settings: Any) -> int:
+        shared.merged_bytes = 0
+        run(values, **settings)
+        return shared.merged_bytes
+
+    once = merged({"objects": "star"})
+    assert once > 0
+    assert merged({"objects": "star\napple\ncup\nhat"}) <= once
+    assert merged({"objects": "star"}, n_iter=3) <= once
+    around = {"kind": "surroundings", "surroundings": "sea"}
+    assert merged(around, n_iter=3) <= merged(around) * 1.01
+
+
+def test_worn_weights_give_the_same_pictures(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below Stop At too, where the model's own take the place of both."""
+    values = {"objects": "star\napple", "blending_ending_step": 0.5, "object_ending_step": 0.5}
+    worn = run(values, steps=4, n_iter=2)
+    monkeypatch.setattr(wardrobe, "of", lambda p: None)
+    merged = run(values, steps=4, n_iter=2)
+    for one, other in zip(worn.images, merged.images, strict=True):
+        assert np.array_equal(np.asarray(one), np.asarray(other))
+
+
+def test_weights_are_not_worn_by_another_model(
+    run: Run, webui: WebUI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MiniatureHost, "can_wear", lambda *args: False)
+    webui.patcher.shared.merged_bytes = 0
+    run({"objects": "star"})
+    once = webui.patcher.shared.merged_bytes
+    run({"objects": "star\napple"})
+    assert webui.patcher.shared.merged_bytes - once > once

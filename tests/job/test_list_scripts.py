@@ -12,6 +12,7 @@ from PIL import Image
 from lib_layerdiffusion.errors import UnsupportedMethod
 from lib_layerdiffusion.hosts import forge_scripts
 from lib_layerdiffusion.methods import METHODS, SD15
+from lib_layerdiffusion.pictures.finishing import Steps, finish
 from miniature.nets.random_weights import BaseModel
 from miniature.webui import images
 from miniature.webui.host import MiniatureHost
@@ -49,6 +50,22 @@ def run(webui: WebUI, script: Any, host: MiniatureHost, monkeypatch: pytest.Monk
         return result
 
     return run
+
+
+def test_what_is_made_in_tiles_is_finished_as_a_whole(run: Run) -> None:
+    init, finishing = picture(width=SIZE, height=SIZE), {"clean_veil": 120, "decontaminate": 1.0}
+    (plain,) = run(list_scripts.SdUpscale(), arguments(TRANSPARENT), init).images
+    (result,) = run(list_scripts.SdUpscale(), arguments(TRANSPARENT, **finishing, trim=True), init).images
+    expected = finish(np.asarray(plain), Steps(veil=120, decontaminate=1, trim=0))
+    assert not np.array_equal(expected, np.asarray(plain))
+    assert np.array_equal(np.asarray(result), expected)
+
+
+@pytest.mark.parametrize("chosen", [list_scripts.UltimateUpscale(), list_scripts.Loopback()])
+def test_what_a_script_goes_on_from_is_not_cut(run: Run, chosen: ListScript) -> None:
+    init = picture(width=SIZE, height=SIZE)
+    run(chosen, arguments(TRANSPARENT, clean_veil=120, trim=True), init)
+    assert {made.size for made in chosen.made} == {given.size for given in chosen.given}
 
 
 def glass() -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lib_layerdiffusion.methods import METHODS, Layer, find_method
-from lib_layerdiffusion.request.settings import ARGUMENTS
+from lib_layerdiffusion.request.settings import ARGUMENTS, FINISH
 from tests.helpers.jobs import picture
 from tests.page.actions import (
     LAYERS,
@@ -80,7 +80,7 @@ def test_prompts_survive_switching_the_method_away_and_back(page: Page) -> None:
         see_controls_of(page, method)
     assert {name: text_of(page, name) for name in typed} == typed
     args = generate(page)["args"]
-    assert [args[name] for name, _ in ARGUMENTS[-3:]] == list(typed.values())
+    assert [args[name] for name, _ in ARGUMENTS[9:12]] == list(typed.values())
 
 
 @pytest.mark.ui
@@ -158,6 +158,8 @@ def test_infotext_fills_every_control_it_has_a_key_for(script: Any) -> None:
         "weight": 0.75,
         "ending_step": 0.5,
         "resize_mode": "Resize and Fill",
+        # what an infotext says nothing of was off
+        **{name: value.default for name, value in FINISH.items()},
         "fg_additional_prompt": 'a cup, blue: "glass"',
         "bg_additional_prompt": "a room",
         "blend_additional_prompt": "",

@@ -131,6 +131,12 @@ def test_labels_tell_what_each_value_is(script: Any) -> None:
         "Foreground Additional Prompt",
         "Background Additional Prompt",
         "Blending Additional Prompt",
+        "Decontaminate",
+        "Clean veil",
+        "Remove specks",
+        "Fill holes",
+        "Trim",
+        "Trim margin",
         # behind them all: which page it is
         "Page",
     ]

@@ -18,7 +18,8 @@ from lib_layerdiffusion.job import generation
 from lib_layerdiffusion.job.hooks import Hooks
 from lib_layerdiffusion.methods import FOLDER, METHODS, SDXL
 from lib_layerdiffusion.trial import report
-from lib_layerdiffusion.trial.main import ALL_RIGHT, COULD_NOT_RUN, SOMETHING_WRONG
+from lib_layerdiffusion.trial.jobs import Jobs
+from lib_layerdiffusion.trial.main import ALL_RIGHT, COULD_NOT_RUN, INTERRUPTED, SOMETHING_WRONG
 from miniature.webui import images
 from miniature.webui.host import MiniatureHost
 from miniature.webui.site import Site
@@ -218,6 +219,24 @@ def test_methods_whose_files_are_missing(
     )
     assert shown.err == "There is no method whose weight files are there; --fetch has them fetched.\n"
     assert not (folder / name).exists()
+    monkeypatch.setattr(pytest.importorskip("huggingface_hub.constants"), "HF_HUB_OFFLINE", True)
+    assert attempt(*ONE, "--fetch") == SOMETHING_WRONG
+    shown = capsys.readouterr()
+    assert "Files: note, 2 of 3 are there; 743 MB will be fetched: layer_xl_transparent_attn\n" in shown.out
+    assert "The WebUI refused it with status 500: layer_xl_transparent_attn" in the_case(shown.out, NAME)
+
+
+def test_ctrl_c_leaves_the_report_of_what_was_done(
+    attempt: Attempt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*args: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Jobs, "round_trip", interrupted)
+    assert attempt(*ONE, "--report", str(tmp_path)) == INTERRUPTED
+    told = json.loads((tmp_path / "report.json").read_text("utf-8"))
+    assert [case["name"] for case in told["cases"]] == ["Files", "SDXL: LayerDiffuse off"]
+    assert "Interrupted." in capsys.readouterr().out
 
 
 def test_a_contact_sheet_has_every_picture_over_a_checkerboard() -> None:
