@@ -43,9 +43,12 @@ def copied(module: Net) -> Net:
 
 @contextmanager
 def read_once(folder: Path) -> Iterator[None]:
-    """Within the block, read each network of a folder that no test changes from its file but once."""
+    """Within the block, read each network of a folder that no test changes from its file but once.
+
+    Nothing may write into the weights, which all copies have in common.
+    """
     network = tensors.network
-    read: dict[Any, nn.Module] = {}
+    read: dict[Any, tuple[nn.Module, dict[str, Tensor]]] = {}
 
     def fresh_network(path: Path, build: Callable[[Mapping[str, Tensor]], nn.Module]) -> nn.Module:
         if path.parent != folder:
@@ -54,9 +57,13 @@ def read_once(folder: Path) -> Iterator[None]:
         key = path, getattr(build, "__code__", build)
         if key not in read:
             with torch.inference_mode(False):
-                read[key] = network(path, build)
-        return copied(read[key])
+                found = network(path, build)
+                read[key] = found, {name: weight.clone() for name, weight in found.state_dict().items()}
+        return copied(read[key][0])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tensors, "network", fresh_network)
         yield
+    for (path, _), (shared, before) in read.items():
+        for name, weight in shared.state_dict().items():
+            assert torch.equal(weight, before[name]), f"a test wrote into {name} of {path.name}"
