@@ -234,7 +234,7 @@ class WebUI(ExchangesCheckpoints):
         """
         state.begin()
         with closing(p):
-            p.run_by_script = script is not None
+            p.run_by_script = p.run_by_script or script is not None
             processed = self.process_images(p) if script is None else script(p, *args)
         processed.js()
         processed.images + processed.extra_images

@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -120,7 +121,9 @@ def asked(body: Any) -> Any:
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}
 
-    asyncio.run(route.app({}, receive, None))
+    # In a thread of its own: a test in a browser may have left a loop in this one.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, route.app({}, receive, None)).result()
     assert webui_extras.asked() is None
     return found[0]
 

@@ -104,8 +104,8 @@ def test_transparency_files(files: dict[str, dict[str, Tensor]]) -> None:
     # The narrow level 4 is as wide as level 3, so its first block needs no shortcut.
     shortcut = "down_blocks.4.resnets.0.conv_shortcut"
     assert released.keys() - decoder.keys() == {f"{shortcut}.weight", f"{shortcut}.bias"}
-    assert decoder["latent_conv_in.weight"].shape == (16, 4, 1, 1)
-    assert decoder["up_blocks.0.attentions.2.to_out.0.weight"].shape == (64, 64)
-    assert decoder["up_blocks.3.resnets.2.conv1.weight"].shape == (32, 48, 3, 3)
-    assert decoder["conv_out.weight"].shape == (4, 8, 3, 3)
+    assert decoder["latent_conv_in.weight"].shape == (8, 4, 1, 1)
+    assert decoder["up_blocks.0.attentions.2.to_out.0.weight"].shape == (24, 24)
+    assert decoder["up_blocks.3.resnets.2.conv1.weight"].shape == (16, 24, 3, 3)
+    assert decoder["conv_out.weight"].shape == (4, 4, 3, 3)
     assert decoder["conv_out.bias"].mean() == pytest.approx(0.5, abs=0.05)
