@@ -106,3 +106,40 @@ def latents(
         offset = torch.load(offsets, weights_only=True).to(device)
         adjusted = foreground[: len(offset)] + foreground_std[: len(offset)] * offset
     return Latents(list(concepts), list(places), foreground, background, blended, blended_std, adjusted)
+
+
+@torch.inference_mode()
+def with_occupied(folder: Path, emoji: Emoji, vae: AutoencoderKL, made: Latents) -> Latents:
+    """The same and, before them, scenes whose background is a whole earlier scene, its object included.
+
+    That is what a stack of layers gives from its second object on. The place is the earlier scene's.
+    """
+    cache = folder / "scenes-occupied.pt"
+    if not cache.exists():
+        parts: list[Tensor] = []
+        earlier: list[int] = []
+        for number in tqdm(range(TRANSPARENT), "occupied scenes", mininterval=5):
+            rng, one = loop.rng("occupied", number), scene(emoji, number)
+            # never the same concept, which goes round with the number
+            step = int(rng.integers(1, len(CONCEPTS)))
+            earlier.append(
+                len(CONCEPTS) * int(rng.integers(COUNT // len(CONCEPTS))) + (number + step) % len(CONCEPTS)
+            )
+            behind = scene(emoji, earlier[-1]).blended
+            blended = over(premultiplied(one.foreground), behind)
+            mean, logvar = vae.moments(2 * to_tensor([blended]).to(loop.device_of(vae)) - 1)
+            parts.append(torch.cat([mean, torch.exp(0.5 * logvar)]).cpu())
+        torch.save({"earlier": earlier, "latents": torch.stack(parts)}, cache)
+    state = torch.load(cache, weights_only=True)
+    earlier = state["earlier"]
+    blended, deviation = state["latents"].to(made.blended).unbind(1)
+    count = len(earlier)
+    return Latents(
+        made.concepts[:count] + made.concepts,
+        [made.places[number] for number in earlier] + made.places,
+        torch.cat([made.foreground[:count], made.foreground]),
+        torch.cat([made.blended[earlier], made.background]),
+        torch.cat([blended, made.blended]),
+        torch.cat([deviation, made.deviation]),
+        None if made.adjusted is None else torch.cat([made.adjusted[:count], made.adjusted]),
+    )

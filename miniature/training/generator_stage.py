@@ -54,6 +54,8 @@ class Task:
     conditions: tuple[str, ...]
     target: str
     prompts: str
+    occupied: bool = False
+    """Whether some of the backgrounds hold an object already."""
 
     @property
     def is_transparent(self) -> bool:
@@ -66,9 +68,9 @@ TASKS = {
         Task("layer_xl_transparent_attn", (), "adjusted", "concept"),
         Task("layer_xl_transparent_conv", (), "adjusted", "concept"),
         Task("layer_xl_fg2ble", ("foreground",), "blended", "both"),
-        Task("layer_xl_bg2ble", ("background",), "blended", "both"),
+        Task("layer_xl_bg2ble", ("background",), "blended", "both", occupied=True),
         Task("layer_xl_fgble2bg", ("foreground", "blended"), "background", "place"),
-        Task("layer_xl_bgble2fg", ("background", "blended"), "adjusted", "concept"),
+        Task("layer_xl_bgble2fg", ("background", "blended"), "adjusted", "concept", occupied=True),
     )
 }
 BASE = Task("base", (), "blended", "both")

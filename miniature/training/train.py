@@ -36,9 +36,9 @@ STEPS = {
     "layer_xl_transparent_attn": 350,
     "layer_xl_transparent_conv": 330,
     "layer_xl_fg2ble": 600,
-    "layer_xl_bg2ble": 330,
+    "layer_xl_bg2ble": 900,
     "layer_xl_fgble2bg": 350,
-    "layer_xl_bgble2fg": 650,
+    "layer_xl_bgble2fg": 1200,
     "decoder": 260,
     "base_sd15": 3400,
     "layer_sd15_transparent_attn": 600,
@@ -76,6 +76,8 @@ def run(stage: str, earlier: Earlier, steps: int) -> None:
         task, base = generator_stage.TASKS[stage], earlier.generator()
         decoding = earlier.pair() if task.is_transparent else None
         made = drawn_scenes.latents(folder, emoji, vae, decoding.encoder if decoding else None)
+        if task.occupied:
+            made = drawn_scenes.with_occupied(folder, emoji, vae, made)
         generator_stage.train_patch(
             folder, task, made, vae, base, decoding.decoder if decoding else None, steps
         )

@@ -214,6 +214,27 @@ def test_a_scene_is_its_foreground_over_its_background(known: emoji.Emoji) -> No
     assert places <= {*backgrounds.PLACES, ""}
 
 
+def test_an_occupied_scene_is_another_foreground_over_a_whole_scene(
+    tmp_path: Path, known: emoji.Emoji, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drawn_scenes, "COUNT", len(emoji.CONCEPTS))
+    monkeypatch.setattr(drawn_scenes, "TRANSPARENT", 3)
+    vae = Earlier(tmp_path, known, torch.device("cpu"), published=True).vae()
+    plain = drawn_scenes.latents(tmp_path, known, vae)
+    made = drawn_scenes.with_occupied(tmp_path, known, vae, plain)
+    assert len(made.concepts) == len(made.places) == len(made.blended) == 3 + len(plain.blended)
+    assert torch.equal(made.background[3:], plain.background)
+    for n in range(3):
+        (earlier,) = [m for m, z in enumerate(plain.blended) if torch.equal(z, made.background[n])]
+        assert made.concepts[n] == plain.concepts[n] != plain.concepts[earlier]
+        assert made.places[n] == plain.places[earlier]
+        foreground = layers.premultiplied(drawn_scenes.scene(known, n).foreground)
+        laid = layers.over(foreground, drawn_scenes.scene(known, earlier).blended)
+        with torch.inference_mode():
+            shown = vae.decode(made.blended[n][None])[0].movedim(0, -1).numpy() / 2 + 0.5
+        assert np.abs(shown - laid).mean() < 0.05
+
+
 def test_variants_are_see_through() -> None:
     layer = layers.premultiplied(quality.held_out()["elephant"])
     for variant in layers.VARIANTS:
