@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    slow = set(SLOW.read_text("utf-8").splitlines())
+    # processes take one file after the other: what takes long comes first, so that they end together
+    weights = Counter(item.path for item in items if item.nodeid in slow)
+    items.sort(key=lambda item: -weights[item.path])
     if config.getoption("--quick"):
-        slow = set(SLOW.read_text("utf-8").splitlines())
         left_out = [item for item in items if item.nodeid in slow]
         items[:] = [item for item in items if item.nodeid not in slow]
         config.hook.pytest_deselected(items=left_out)

@@ -131,6 +131,8 @@ SETUPS = {
 
 START = """
 import json, logging, os, sys
+
+import gradio  # as a host has by then, and for all processes at once
 from tests.test_script import MiniatureHost, Path, load_script
 for before, after in json.loads(sys.argv[1]):
     print("process", file=sys.stderr, flush=True)
@@ -181,7 +183,7 @@ from pathlib import Path
 import miniature.webui.script
 from miniature.webui.host import MiniatureHost
 
-import torch, cv2  # in hosts they are loaded by then
+import torch, cv2, gradio  # in hosts they are loaded by then
 
 ours = sys.argv[1]
 # hosts put an extension's folder in front before they load its scripts

@@ -15,6 +15,9 @@ SDXL_METHODS = tuple(method for method in METHODS if method.family is SDXL)
 DECODING = tuple(method for method in SDXL_METHODS if method.decodes_alpha)
 CONDITIONED = tuple(method for method in SDXL_METHODS if method.pictures)
 
+ONE_PASS = {"layerdiffuse_decode_passes": 1}
+"""A setting for tests that do not look at how a picture is decoded."""
+
 
 def picture(layer: Layer = Layer.FOREGROUND, width: int = 120, height: int = 100) -> Uint8Image:
     """RGBA test picture: a soft disc for the foreground, opaque gradients for the others."""

@@ -1,4 +1,7 @@
-"""The miniature WebUI with an SD1.5 checkpoint."""
+"""The miniature WebUI with a checkpoint of either family; a transparent decode is one pass.
+
+The jobs around it are the subject here. tests/transparency and tests/models have the vote of eight.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,21 @@ from miniature.webui.host import MiniatureHost
 from miniature.webui.processing import Processed, WebUI
 from miniature.webui.script import load_script
 from tests.helpers.fresh_networks import fresh
-from tests.helpers.jobs import request
+from tests.helpers.jobs import ONE_PASS, request
 from tests.helpers.sd15_jobs import Generate
 
 
 @pytest.fixture
+def host(host: MiniatureHost) -> MiniatureHost:
+    host.settings |= ONE_PASS
+    return host
+
+
+@pytest.fixture
 def host15(models_dir: Path) -> MiniatureHost:
-    return MiniatureHost(models_dir, family="sd15")
+    host = MiniatureHost(models_dir, family="sd15")
+    host.settings |= ONE_PASS
+    return host
 
 
 @pytest.fixture

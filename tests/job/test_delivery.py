@@ -32,11 +32,6 @@ FAULTS = {
 Run = Callable[..., Processed]
 
 
-@pytest.fixture(autouse=True)
-def fast(host: MiniatureHost) -> None:
-    host.settings["layerdiffuse_decode_passes"] = 1
-
-
 @pytest.fixture
 def run(webui: WebUI, script: Any) -> Run:
     def run(*others: Any, **settings: Any) -> Processed:

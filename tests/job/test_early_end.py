@@ -30,8 +30,6 @@ Run = Callable[..., Processed]
 
 @pytest.fixture
 def run(base: BaseModel, base15: BaseModel, host: MiniatureHost, script: Any) -> Run:
-    host.settings["layerdiffuse_decode_passes"] = 1
-
     def run(method: Any, *others: Any, **settings: Any) -> Processed:
         host.family = method.family.key
         webui = WebUI(fresh(base15 if method.family is SD15 else base))

@@ -19,6 +19,11 @@ Generate = Callable[..., Processed]
 ARGUMENTS = arguments(DECODING[0])
 
 
+@pytest.fixture(autouse=True)
+def every_pass(host: MiniatureHost) -> None:
+    host.settings["layerdiffuse_decode_passes"] = 8
+
+
 def press_in_decode(monkeypatch: pytest.MonkeyPatch, button: str, picture: int, passes: int) -> list[str]:
     """Press a button when the picture of this number has so many passes; return the list of all passes."""
     report = MiniatureHost.report

@@ -60,11 +60,6 @@ class Nested(OtherScript):
         self.result = p.webui.process_images(nested)
 
 
-@pytest.fixture(autouse=True)
-def fast(host: MiniatureHost) -> None:
-    host.settings["layerdiffuse_decode_passes"] = 1
-
-
 @pytest.mark.parametrize("enabled", [True, False])
 @pytest.mark.parametrize("hook", ["before_process", "process"])
 def test_what_a_script_writes_into_the_dictionary_it_kept_is_in_the_infotext(

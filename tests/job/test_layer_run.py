@@ -32,7 +32,6 @@ TWO = {"objects": "red apple\nstar"}
 @pytest.fixture
 def run(webui: WebUI, script: Any, host: MiniatureHost) -> Run:
     """Run the script with these values by name, over jobs of one step at 64x64."""
-    host.settings["layerdiffuse_decode_passes"] = "1"
 
     def run(values: dict[str, Any], panel: list[Any] | None = None, **settings: Any) -> Processed:
         p = request(webui, script, panel, **{"steps": 1, "prompt": "meadow", "seed": 5, **settings})

@@ -32,7 +32,6 @@ Run = Callable[..., Processed]
 @pytest.fixture
 def run(webui: WebUI, script: Any, host: MiniatureHost, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run a script of the list over a job of ours; `args` None is the extension switched off."""
-    host.settings["layerdiffuse_decode_passes"] = "1"
     for owner, name in (
         *((images, name) for name in ("flatten", "split_grid", "combine_grid")),
         (ScriptRunner, "run"),

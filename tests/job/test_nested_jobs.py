@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from lib_layerdiffusion.errors import BadSetting, GenerationFailed, LayerDiffuseError
-from miniature.webui.host import MiniatureHost
 from miniature.webui.processing import Processed, Processing, WebUI
 from tests.helpers.jobs import DECODING, arguments, picture, request
 from tests.helpers.scripts import OtherScript
@@ -43,11 +42,6 @@ class Nested(OtherScript):
 def deep(p: Processing) -> Processing:
     """A deep copy that shares the WebUI, as hosts' copies share the loaded model."""
     return copy.deepcopy(p, {id(p.webui): p.webui, id(p.scripts): p.scripts})
-
-
-@pytest.fixture(autouse=True)
-def fast(host: MiniatureHost) -> None:
-    host.settings["layerdiffuse_decode_passes"] = 1
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from miniature.webui.host import MiniatureHost
 from miniature.webui.processing import WebUI
 from miniature.webui.script import load_script
 from tests.helpers.fresh_networks import fresh
-from tests.helpers.jobs import arguments, picture, pixels, request
+from tests.helpers.jobs import ONE_PASS, arguments, picture, pixels, request
 from tests.helpers.scripts import OtherScript
 
 Order = Callable[[list[Any]], list[Any]]
@@ -43,7 +43,9 @@ ORDERS: dict[str, Order] = {
 @pytest.fixture(scope="module")
 def two_batches(base: BaseModel, models_dir: Path) -> list[np.ndarray]:
     """The pictures of two batches of three that nobody puts into another order."""
-    webui, script = WebUI(fresh(base)), load_script(lambda: MiniatureHost(models_dir))
+    host = MiniatureHost(models_dir)
+    host.settings |= ONE_PASS
+    webui, script = WebUI(fresh(base)), load_script(lambda: host)
     return list(pixels(webui.process_images(request(webui, script, arguments(), batch_size=3, n_iter=2))))
 
 

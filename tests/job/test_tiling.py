@@ -20,11 +20,6 @@ SHIFT = 64, 64
 ROUNDING = 6
 
 
-@pytest.fixture(autouse=True)
-def _one_pass(host: MiniatureHost) -> None:
-    host.settings["layerdiffuse_decode_passes"] = "1"
-
-
 def shifted(p: Processing) -> Processing:
     """The same job over noise whose border and middle have changed places."""
     noise = p.noise

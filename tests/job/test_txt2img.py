@@ -142,11 +142,9 @@ def test_any_size_decodes_at_its_own_size(generate: Generate, width: int, height
     assert (image.mode, image.size) == ("RGBA", (width, height))
 
 
-def test_thousand_pixels(generate: Generate, host: MiniatureHost) -> None:
-    # one of the eight orientations: how many there are is no matter of size
-    host.settings["layerdiffuse_decode_passes"] = 1
-    (image,) = generate(arguments(), width=1000, height=1000, steps=1).images
-    assert (image.mode, image.size) == ("RGBA", (1000, 1000))
+def test_thousand_pixels(generate: Generate) -> None:
+    (image,) = generate(arguments(), width=1000, height=200, steps=1).images
+    assert (image.mode, image.size) == ("RGBA", (1000, 200))
 
 
 def test_highres_pass_is_decoded_at_its_size_from_its_own_latents(generate: Generate) -> None:
