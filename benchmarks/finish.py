@@ -25,11 +25,12 @@ from PIL import Image
 
 from benchmarks.report import Report, parse, parser, peak_memory
 from lib_layerdiffusion.pictures.arithmetic import Uint8Image
+from lib_layerdiffusion.pictures.bleed import bleed
 from lib_layerdiffusion.pictures.decontaminate import decontaminate
 from lib_layerdiffusion.pictures.finishing import Steps, finish
 from miniature.training import emoji
 
-COUNT, SIDE = 60, 512
+COUNT, SIDE, SMALLER = 60, 512, 4
 PANEL = Steps(veil=3, specks=0.005, holes=0.03, decontaminate=1, trim=8)
 STEPS = {
     "clean veil": Steps(veil=3),
@@ -129,6 +130,48 @@ def errors(report: Report, truths: list[Uint8Image], other: Pymatting | None) ->
         report.figure(f"error at the edge, in levels, over {name}", **means)
 
 
+def bleeding(report: Report, truths: list[Uint8Image]) -> None:
+    """Errors of pictures made smaller in straight alpha, over black or white, against premultiplied ones.
+
+    At the edge alone, where 0 < alpha < 1 in the smaller picture. `least` is what the best colours under the
+    transparency would give: those of visible pixels stay, whatever is done.
+    """
+    told: dict[str, list[np.ndarray]] = {"black": [], "ours": [], "least": []}
+    for truth in truths:
+        bled, given = _squares(bleed(truth)), _squares(truth)
+        hidden = given[..., 3] == 0
+        alpha = given[..., 3] / 255
+        share = alpha.mean(-1)[..., None]
+        right = (given[..., :3] * alpha[..., None]).mean(-2) / np.maximum(share, 1e-9)
+        shown = np.where(hidden[..., None], 0, given[..., :3]).sum(-2)
+        count = hidden.sum(-1)[..., None]
+        wanted = ((SMALLER**2 * right - shown) / np.maximum(count, 1)).clip(0, 255)
+        found = {
+            "black": shown / SMALLER**2,
+            "ours": bled[..., :3].mean(-2),
+            "least": (shown + count * wanted) / SMALLER**2,
+        }
+        edge = (share[..., 0] > 0) & (share[..., 0] < 1)
+        for way, colours in found.items():
+            told[way].append((share * np.abs(colours - right))[edge].ravel())
+    for way, errors_ in told.items():
+        every = np.concatenate(errors_)
+        report.figure(
+            f"made {SMALLER} times smaller in straight alpha, {way} under the transparency: levels",
+            mean=round(float(every.mean()), 2),
+            worst_picture=round(max(float(one.mean()) for one in errors_), 2),
+            of_95_percent=round(float(np.percentile(every, 95)), 2),
+            largest=round(float(every.max()), 1),
+        )
+
+
+def _squares(rgba: Uint8Image) -> np.ndarray:
+    """The pixels that become one: float64 [H/4, W/4, 16, 4]."""
+    height, width = (side // SMALLER for side in rgba.shape[:2])
+    parts = rgba.astype(np.float64).reshape(height, SMALLER, width, SMALLER, 4)
+    return np.asarray(parts.swapaxes(1, 2).reshape(height, width, SMALLER**2, 4))
+
+
 def processor(run: Callable[[], object]) -> float:
     begin = time.process_time()
     run()
@@ -144,7 +187,9 @@ def main() -> None:
     cv2.setNumThreads(chosen.threads or 1)
     report = Report("finish", settings={"size": chosen.size, "threads of OpenCV": cv2.getNumThreads()})
     other = Pymatting(chosen.pymatting) if chosen.pymatting else None
-    errors(report, pictures(chosen.emoji, SIDE), other)
+    sixty = pictures(chosen.emoji, SIDE)
+    errors(report, sixty, other)
+    bleeding(report, sixty)
     side = chosen.size
     truths = pictures(chosen.emoji, side)
     shares = [float(((one[..., 3] > 0) & (one[..., 3] < 255)).mean()) for one in truths]

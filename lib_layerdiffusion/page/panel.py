@@ -197,6 +197,9 @@ class Page:
 
     def component_built(self, component: Any, **properties: Any) -> None:
         """Host callback for every component, with what it was made with, in the page that it is part of."""
+        if Context.root_block is None:
+            # hosts say what changes in a control by making another one, which is part of no page
+            return
         name = properties.get("elem_id")
         for tab in TABS:
             if name == f"{tab}_sampling":

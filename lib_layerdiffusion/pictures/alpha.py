@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lib_layerdiffusion.pictures.arithmetic import Uint8Image, pad_colour, to_uint8
+from lib_layerdiffusion.pictures.arithmetic import Uint8Image, blocks, pad_colour, to_uint8
 from lib_layerdiffusion.pictures.bleed import bleed
 
 UNSEEN = 3
@@ -68,8 +68,10 @@ def remove_specks(rgba: Uint8Image, share: float) -> Uint8Image:
     del labels
     _, wide = cv2.connectedComponents((alpha > 0).view(np.uint8), connectivity=8)
     lost = np.zeros(int(wide.max()) + 1, bool)
-    lost[wide[going]] = True
-    lost[wide[there & ~going]] = False
+    for rows in blocks(alpha):
+        lost[wide[rows][going[rows]]] = True
+    for rows in blocks(alpha):
+        lost[wide[rows][there[rows] & ~going[rows]]] = False
     changed = alpha.copy()
     changed[going | lost[wide]] = 0
     return _with_alpha(rgba, changed)
@@ -166,7 +168,9 @@ def _holes(
     left, top, wide, high, area = stats.T
     enclosed = (left > 0) & (top > 0) & (left + wide < width) & (top + high < height)
     enclosed[0] = False
-    clear = np.bincount(labels[alpha < CLEAR], minlength=count)
+    clear = np.zeros(count, np.intp)
+    for rows in blocks(alpha):
+        clear += np.bincount(labels[rows][alpha[rows] < CLEAR], minlength=count)
     likely = enclosed & (area < limit) & (clear >= HOLLOW * area)
     if not likely.any():
         return None
@@ -175,16 +179,12 @@ def _holes(
 
     def within(mask: Uint8Image, around: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Pixels of the mask in boxes around the holes, and what the boxes have besides the holes."""
-        sums = cv2.integral(mask)
         first_row, first_column = np.maximum(0, top[numbers] - around), np.maximum(0, left[numbers] - around)
         last_row = np.minimum(height, top[numbers] + high[numbers] + around)
         last_column = np.minimum(width, left[numbers] + wide[numbers] + around)
-        total = (
-            sums[last_row, last_column]
-            - sums[first_row, last_column]
-            - sums[last_row, first_column]
-            + sums[first_row, first_column]
-        )
+        # holes are few: a table of sums would take as much as the picture
+        boxes = zip(first_row, last_row, first_column, last_column, strict=True)
+        total = np.array([cv2.countNonZero(mask[up:down, begin:end]) for up, down, begin, end in boxes])
         return total, (last_row - first_row) * (last_column - first_column) - area[numbers]
 
     opaque, size = within((open_ == 0).view(np.uint8), reach)

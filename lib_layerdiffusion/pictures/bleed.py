@@ -34,13 +34,16 @@ def bleed(rgba: Uint8Image) -> Uint8Image:
     beside = border(rgba)
     result.reshape(-1, 4)[beside, :3] = colours_beside(rgba, beside)
     left.reshape(-1)[beside] = False
-    planes = [cv2.multiply(cv2.extractChannel(rgba, n), alpha, dtype=cv2.CV_16U) for n in range(3)]
+    plane = np.empty(alpha.shape, np.uint16)
+    around, colour = np.empty(alpha.shape, np.float32), np.empty(alpha.shape, np.float32)
     reach = 2
     while left.any() and reach <= FARTHEST:
         side = 2 * reach + 1
-        around = _mean(alpha, side)
-        for n, plane in enumerate(planes):
-            colour = _mean(plane, side)
+        _mean(alpha, side, around)
+        for n in range(3):
+            # made anew each time: all three would take more than the picture
+            cv2.multiply(cv2.extractChannel(rgba, n), alpha, plane, dtype=cv2.CV_16U)
+            _mean(plane, side, colour)
             for rows in blocks(rgba):
                 found = left[rows] & (around[rows] > 0)
                 result[rows, :, n][found] = np.rint(colour[rows][found] / around[rows][found])
@@ -48,7 +51,9 @@ def bleed(rgba: Uint8Image) -> Uint8Image:
         reach *= 2
     if left.any():
         visible = cv2.sumElems(alpha)[0]
-        result[left, :3] = [round(cv2.sumElems(plane)[0] / visible) for plane in planes]
+        for n in range(3):
+            cv2.multiply(cv2.extractChannel(rgba, n), alpha, plane, dtype=cv2.CV_16U)
+            result[..., n][left] = round(cv2.sumElems(plane)[0] / visible)
     return result
 
 
@@ -61,20 +66,22 @@ def border(rgba: Uint8Image) -> NDArray[np.intp]:
 
 def colours_beside(rgba: Uint8Image, places: NDArray[np.intp]) -> Uint8Image:
     """Return the mean colours [N, 3], weighted by alpha, of what is visible in the 3 x 3 pixels of places."""
-    rows, columns = np.divmod(places, rgba.shape[1])
-    padded = cv2.copyMakeBorder(rgba, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=(0, 0, 0, 0))
-    pixels, width = np.asarray(padded, np.uint8).reshape(-1, 4), rgba.shape[1] + 2
-    corner = rows * width + columns
+    height, width = rgba.shape[:2]
+    rows, columns = np.divmod(places, width)
+    pixels = rgba.reshape(-1, 4)
     colour, total = np.zeros((len(rows), 3), np.float32), np.zeros((len(rows), 1), np.float32)
-    for step in (down * width + right for down in range(3) for right in range(3)):
-        values = pixels[corner + step].astype(np.float32)
-        colour += values[:, :3] * values[:, 3:]
-        total += values[:, 3:]
+    for down in (-1, 0, 1):
+        there = (rows + down >= 0) & (rows + down < height)
+        for right in (-1, 0, 1):
+            inside = there & (columns + right >= 0) & (columns + right < width)
+            # (a place beyond the picture counts as nothing, whichever pixel stands for it)
+            values = pixels.take(places + (down * width + right), axis=0, mode="clip").astype(np.float32)
+            weight = values[:, 3:] * inside[:, None]
+            colour += values[:, :3] * weight
+            total += weight
     return np.rint(colour / total).astype(np.uint8)
 
 
-def _mean(plane: NDArray[Any], side: int) -> NDArray[np.float32]:
-    """Return means of squares; what lies beyond the picture counts as 0."""
-    return np.asarray(
-        cv2.boxFilter(plane, cv2.CV_32F, (side, side), borderType=cv2.BORDER_CONSTANT), np.float32
-    )
+def _mean(plane: NDArray[Any], side: int, result: NDArray[np.float32]) -> None:
+    """Write means of squares into `result`; what lies beyond the picture counts as 0."""
+    cv2.boxFilter(plane, cv2.CV_32F, (side, side), result, borderType=cv2.BORDER_CONSTANT)

@@ -297,3 +297,17 @@ def test_a_saved_default_method_shows_its_controls(browser: Browser, models_dir:
     page.close()
     demo.server.force_exit = True
     demo.close()
+
+
+def test_a_control_that_a_host_makes_to_change_another_is_no_part_of_the_page(models_dir: Path) -> None:
+    """Handlers of events return a component of the same name; hosts tell of it as of every other."""
+    import gradio as gr
+
+    script = load_script(lambda: MiniatureHost(models_dir))
+    built = script.callbacks["on_after_component"]
+    with gr.Blocks(analytics_enabled=False):
+        script.ui(False)
+        for name in ("txt2img_sampling", "setting_sd_model_checkpoint"):
+            built(gr.Dropdown(["one"], value="one", elem_id=name), elem_id=name)
+    for name in ("txt2img_sampling", "setting_sd_model_checkpoint"):
+        built(gr.Dropdown(["one", "two"], value="two", elem_id=name), elem_id=name)
