@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from backend import memory_management
+
+from lib_layerdiffusion.files.layer_patch import Patch
+from lib_layerdiffusion.hosts.base import Unet
 from lib_layerdiffusion.hosts.capabilities import Capabilities
 from lib_layerdiffusion.hosts.forge import ForgeHost
 
@@ -11,3 +17,15 @@ class ErsatzHost(ForgeHost):
 
     name = "ersatzForge"
     capabilities = Capabilities(webui="ersatzForge", tested="f2.ersatz, commit fca12a2")
+
+    def patch_weights(self, unet: Unet, identity: str, patches: Mapping[str, Patch], strength: float) -> int:
+        count = super().patch_weights(unet, identity, patches, strength)
+        # The host compares these with what is loaded, and by value where they are not the same objects, which
+        # tensors refuse. What has the same name has the same content.
+        for loaded in memory_management.current_loaded_models:
+            if loaded.model.model is unet.model:
+                present = loaded.model.lora_patches
+                unet.lora_patches |= {
+                    key: present[key] for key in unet.lora_patches if key[0] == identity and key in present
+                }
+        return count

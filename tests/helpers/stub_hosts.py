@@ -80,7 +80,7 @@ class Stubbed:
         unet.model_options = {"transformer_options": {}}
         unet.load_device = unet.offload_device = torch.device("cpu")
         unet.patches_uuid = uuid.UUID(int=1)
-        unet.backup = {}
+        unet.backup, unet.lora_patches = {}, {}
         unet.add_patches.side_effect = lambda **given: list(given["patches"])
         unet.clone.return_value = unet
         schedule = SimpleNamespace(percent_to_sigma=lambda percent: 14 * (1 - percent))

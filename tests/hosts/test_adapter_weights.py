@@ -57,6 +57,34 @@ def test_forges_loader_with_comfyuis_adapters_gets_adapters(monkeypatch: pytest.
     assert given["filename"] == "file@1"
 
 
+def test_what_is_loaded_already_can_be_compared_by_its_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ersatzForge asks whether the patches of two patchers are equal, which tensors read anew do not tell."""
+    stubbed = Stubbed("ersatz", monkeypatch)
+    network = stubbed.unet().model
+
+    def patched(identity: str) -> Any:
+        unet = stubbed.unet()
+        unet.model = network
+
+        def add_patches(filename: str, patches: Any, strength_patch: float) -> list[str]:
+            forms = {name: [[strength_patch, form, 1.0, None, None]] for name, form in patches.items()}
+            unet.lora_patches[filename, strength_patch, 1.0, False] = forms
+            return list(patches)
+
+        unet.add_patches.side_effect = add_patches
+        read_anew = {
+            name: Offset(torch.ones(2, 2)) if name.endswith("b") else Lora(torch.ones(6, 2), torch.ones(2, 5))
+            for name in ("diffusion_model.a", "diffusion_model.b")
+        }
+        assert stubbed.adapter.patch_weights(unet, identity, read_anew, 1.0) == 2
+        return unet
+
+    before = patched("file@1")
+    stubbed.memory.current_loaded_models = [SimpleNamespace(model=before)]
+    assert patched("file@1").lora_patches == before.lora_patches
+    assert patched("file@2").lora_patches != before.lora_patches
+
+
 @pytest.mark.parametrize("host", NUMBERED)
 def test_the_same_patches_are_not_merged_twice(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     stubbed = Stubbed(host, monkeypatch)
