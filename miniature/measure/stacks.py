@@ -17,6 +17,19 @@ DIFFERS = 0.12
 """Of [0, 1]: more than a blended picture differs from its background where nothing was put."""
 
 
+STACKS = (
+    ("sea", ("lemon", "owl")),
+    ("meadow", ("red apple", "star")),
+    ("desert", ("key", "crown")),
+    ("night", ("rocket", "moon")),
+    ("snow", ("mushroom", "fox")),
+    ("sea", ("pear", "penguin")),
+    ("meadow", ("balloon", "rose")),
+    ("sunset", ("cactus", "car")),
+)
+"""What is measured: a place, and two objects one after the other."""
+
+
 class Put(NamedTuple):
     """One object of a stack: IoU of its alpha with where the blended picture differs from what was there,
     and PSNR of the object over what was there to the blended picture."""

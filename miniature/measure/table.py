@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from lib_layerdiffusion.methods import SD15
-from miniature.measure import agreement, quality
+from miniature.measure import agreement, quality, stacks
 from miniature.webui.demo import METHOD, Trained
 
 FITS = "blended to foreground over background, PSNR"
@@ -45,6 +45,22 @@ def generated(trained: Trained, file: str, weight: float) -> None:
     ]
     row(f"{file}, weight {weight:g}: alpha of the border", [one.border for one in made], 3)
     row(f"{file}, weight {weight:g}: alpha of the middle", [one.middle for one in made], 3)
+
+
+def stacked(trained: Trained, known: Sequence[quality.Layers]) -> None:
+    made = [stacks.stacked(trained, *named, seed) for seed, named in enumerate(stacks.STACKS, 1)]
+    for number, order in enumerate(("first", "second")):
+        puts = [one.objects[number] for one in made]
+        row(f"stack: {order} object's alpha to where the picture changed, IoU", [p.covers for p in puts], 2)
+        row(
+            f"stack: {order} object over what was there to the blended picture, PSNR",
+            [p.agrees for p in puts],
+            1,
+        )
+    taken = [stacks.taken_out(trained, scene) for scene in known]
+    row("object out of a picture: alpha, mean absolute error", [one.alpha for one in taken], 4)
+    row("object out of a picture: background behind it, PSNR", [one.behind for one in taken], 1)
+    row("object out of a picture: composite to the picture, PSNR", [one.composite for one in taken], 1)
 
 
 def conditioned(trained: Trained, known: Sequence[quality.Layers]) -> None:
@@ -96,6 +112,7 @@ def main() -> int:
     for file, weight in (("transparent_attn", 1.0), ("transparent_attn", 0.0), ("transparent_conv", 1.0)):
         generated(trained, f"layer_xl_{file}", weight)
     conditioned(trained, known)
+    stacked(trained, known)
     trained.load(SD15)
     for weight in (1.0, 0.0):
         generated(trained, "layer_sd15_transparent_attn", weight)
