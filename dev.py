@@ -43,7 +43,7 @@ ON_NEWEST = (
     *("tests/pictures", "tests/files", "tests/test_command.py", "tests/models/test_goldens.py"),
     *("tests/request/test_bad_input.py", "tests/request/test_settings.py", "tests/request/test_options.py"),
     *("tests/hosts/test_forge_saving.py", "tests/hosts/test_saved_formats.py"),
-    "tests/hosts/test_kept_pictures.py",
+    *("tests/hosts/test_kept_pictures.py", "tests/test_status.py"),
 )
 OLDEST, NEWEST = (3, 10), (3, 13)
 NEWEST_3 = (3, 11)
