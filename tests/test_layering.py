@@ -53,7 +53,7 @@ PACKAGES = {
     "numpy": "pictures commands hosts.scene_files transparency job page.latest request.settings",
     "cv2": "pictures transparency.voting",
     "PIL": "pictures commands page.latest job.extras job.hooks job.init_pictures job.layer_results "
-    "job.layer_run job.quick_upscale job.script_runs job.state hosts",
+    "job.layer_run job.previews job.quick_upscale job.script_runs job.state hosts",
     # it maps what it reads, and what is mapped ends the process when the file is cut off
     "safetensors": "",
     "huggingface_hub": "files.download files.hub",
@@ -63,7 +63,7 @@ PACKAGES = {
     "modules": "hosts.webui hosts.webui_extras hosts.webui_jobs hosts.webui_own_jobs hosts.webui_page "
     "hosts.webui_state hosts.forge_saving hosts.classic scripts",
     "modules_forge": "hosts.backend hosts.ldm_patched hosts.classic",
-    "backend": "hosts.backend hosts.forge hosts.neo",
+    "backend": "hosts.backend hosts.ersatz hosts.forge hosts.neo",
     "ldm_patched": "hosts.ldm_patched hosts.reforge hosts.classic",
 }
 ONLY_INSIDE_FUNCTIONS = ("huggingface_hub", "filelock")
@@ -237,3 +237,13 @@ def test_methods_are_named_in_their_table_alone() -> None:
         (path.name, name) for path, text in texts.items() if path != table for name in names if name in text
     ]
     assert found == []
+
+
+def test_no_file_is_long() -> None:
+    """One line says what belongs in a file."""
+    lengths = {
+        path.relative_to(ROOT).as_posix(): (len(path.read_text("utf-8").splitlines()), most)
+        for folder, most in ((PACKAGE, 350), ("scripts", 350), ("miniature", 400), ("tests", 400))
+        for path in sources(folder)
+    }
+    assert [path for path, (length, most) in lengths.items() if length > most] == []

@@ -16,6 +16,8 @@ from lib_layerdiffusion.errors import LayerDiffuseError
 from lib_layerdiffusion.files.layer_patch import Patch, Shape
 from lib_layerdiffusion.files.progress import Watch
 from lib_layerdiffusion.hosts.capabilities import Capabilities
+from lib_layerdiffusion.hosts.runs_jobs import RunsJobs
+from lib_layerdiffusion.hosts.script_following import Begin
 from lib_layerdiffusion.request.options import Options
 from lib_layerdiffusion.request.xyz_axes import Axis
 
@@ -30,26 +32,6 @@ Job = Any
 EncodePixels = Callable[[Tensor], Tensor]
 
 Around = Callable[[Sequence[nn.Module], Sequence[int], int], AbstractContextManager[None]]
-
-
-class ScriptRun(Protocol):
-    """What is asked while a script from the host's list runs one job after the other."""
-
-    def flatten(self, picture: Any) -> Image.Image | None:
-        """What the script gets for a picture without its transparency, None for what the host makes of it."""
-        ...
-
-    def split(self, picture: Image.Image) -> Image.Image:
-        """What the host is to cut into tiles in the place of `picture`."""
-        ...
-
-    def combine(self, grid: Any) -> Image.Image | None:
-        """The picture that the tiles of a host's grid make, None for what the host makes of them."""
-        ...
-
-
-Begin = Callable[[Job, str, Sequence[Any]], ScriptRun | None]
-"""Called with a job, the title of the script chosen for it, and our own script's arguments."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +62,8 @@ class Posterior:
     logvar: Tensor
 
 
-class Host(Watch, Protocol):
-    """Also what shows the progress of long work in the page, and says whether Interrupt was pressed.
+class Host(Watch, RunsJobs, Protocol):
+    """Also what shows the progress of long work, says whether Interrupt was pressed, and runs whole jobs.
 
     Shapes: pixels [B, H, W, 3] in [0, 1]; latents [B, 4, h, w].
 
@@ -291,31 +273,7 @@ class Host(Watch, Protocol):
         """What `begin` returned for the script that is running, None where none is."""
         ...
 
-    # --- jobs of our own script in the list
-    def run_job(self, p: Job) -> Any:
-        """Run one job as the host does, and return its result. Raises what ended it."""
-        ...
-
-    def without_picture(self, p: Job) -> Job:
-        """Return a job for txt2img with everything that `p` has in common with one; `p` stays as it is."""
-        ...
-
-    def fixed_seed(self, p: Job) -> int:
-        """The seed of the first picture, chosen by chance now where `p` leaves it to chance."""
-        ...
-
-    def samplers(self) -> Sequence[str]:
-        """The names of all samplers."""
-        ...
-
-    def expect_jobs(self, count: int) -> None:
-        """Have the page's progress bar count this many jobs."""
-        ...
-
-    def save_result(self, p: Job, picture: Image.Image, infotext: str) -> Path | None:
-        """Save a picture as the host saves those of `p`; return its file, None where it saves none."""
-        ...
-
+    # --- the page and files as they come
     def app_started(self, demo: Any, app: Any) -> None:
         """Host callback: page and API exist."""
         ...

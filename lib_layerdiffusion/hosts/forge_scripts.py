@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from lib_layerdiffusion.hosts.base import Begin, Job, ScriptRun
+from lib_layerdiffusion.hosts.base import Job
 from lib_layerdiffusion.hosts.forge_saving import mark
+from lib_layerdiffusion.hosts.script_following import Begin, ScriptRun
 from lib_layerdiffusion.hosts.wrapping import wrap
 
 OUR_TITLE = "LayerDiffuse"

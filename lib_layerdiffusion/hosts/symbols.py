@@ -41,6 +41,7 @@ SHARED = (
         "webui_page",
         "webui_extras",
         "webui_state",
+        "webui_vae",
         "result_texts",
     ),
     *("forge_saving", "forge_sampling", "own_weights", "job_methods", "left_out", "saved_files"),

@@ -6,7 +6,6 @@ latent scaling are found, how a weight patch is written down, and how an upload 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -17,16 +16,14 @@ from modules import images, paths, processing, prompt_parser, shared
 from PIL import Image
 from torch import Tensor, nn
 
-from lib_layerdiffusion.errors import IncompatibleHost, LayerDiffuseError, UnsupportedMethod
+from lib_layerdiffusion.errors import LayerDiffuseError, UnsupportedMethod
 from lib_layerdiffusion.files.layer_patch import Lora, Patch, Shape
 from lib_layerdiffusion.hosts import forge_saving, job_methods
 from lib_layerdiffusion.hosts.base import (
     Around,
     BaseModel,
-    EncodePixels,
     Job,
     Network,
-    Posterior,
     Unet,
     Worn,
 )
@@ -37,12 +34,13 @@ from lib_layerdiffusion.hosts.webui_jobs import WebUIJobs
 from lib_layerdiffusion.hosts.webui_own_jobs import WebUIOwnJobs
 from lib_layerdiffusion.hosts.webui_page import WebUIPage
 from lib_layerdiffusion.hosts.webui_state import WebUIState
+from lib_layerdiffusion.hosts.webui_vae import WebUIVae
 
 MARK = "layerdiffuse"
 CALLS = "layerdiffuse_calls"
 
 
-class WebuiHost(KeepsOwnWeights, WebUIJobs, WebUIOwnJobs, WebUIPage, WebUIState):
+class WebuiHost(KeepsOwnWeights, WebUIJobs, WebUIOwnJobs, WebUIPage, WebUIState, WebUIVae):
     """The part of `hosts.base.Host` that every kind of Forge shares."""
 
     name: str
@@ -74,10 +72,6 @@ class WebuiHost(KeepsOwnWeights, WebUIJobs, WebUIOwnJobs, WebUIPage, WebUIState)
         }
 
     def computation_dtype(self, unet: Unet) -> torch.dtype:
-        raise NotImplementedError
-
-    def scaling(self, p: Job) -> Any:
-        """What has `process_in` and `process_out`, between VAE space and sampler space."""
         raise NotImplementedError
 
     def is_sdxl_base(self, model: Any) -> bool:
@@ -249,46 +243,6 @@ class WebuiHost(KeepsOwnWeights, WebUIJobs, WebUIOwnJobs, WebUIPage, WebUIState)
         (schedule,) = prompt_parser.get_learned_conditioning_prompt_schedules([text], p.steps)
         # editing that begins after the last step leaves one entry too, of another text
         return [part for _, part in schedule] == [text] and prompt_parser.re_AND.search(text) is None
-
-    # --- VAE
-    def posterior(self, p: Job, pixels: Tensor) -> Posterior:
-        vae = p.sd_model.forge_objects.vae
-        model = vae.first_stage_model
-        if not hasattr(model, "encoder"):
-            raise IncompatibleHost(
-                "LayerDiffuse cannot encode with the selected VAE; select the checkpoint's own."
-            )
-        x = 2 * pixels.movedim(-1, 1) - 1
-        self.memory.load_models_gpu([vae.patcher], vae.memory_used_encode(x.shape, vae.vae_dtype))
-        moments = model.encoder(x.to(device=vae.device, dtype=vae.vae_dtype))
-        if getattr(model, "quant_conv", None) is not None:
-            moments = model.quant_conv(moments)
-        mean, logvar = moments.float().to(vae.output_device).chunk(2, dim=1)
-        return Posterior(mean, logvar)
-
-    def to_sampler(self, p: Job, latent: Tensor) -> Tensor:
-        return self.scaling(p).process_in(latent)
-
-    def to_vae(self, p: Job, latent: Tensor) -> Tensor:
-        return self.scaling(p).process_out(latent)
-
-    @contextmanager
-    def encode_with(
-        self, p: Job, encode: Callable[[EncodePixels, Tensor], Tensor]
-    ) -> Iterator[Callable[[], bool]]:
-        model = p.sd_model
-        before = model.forge_objects
-        # before the first sampling, forge_objects still is what the last job left there; a VAE's own `clone`
-        # forgets attributes on some hosts
-        vae = copy.copy(model.forge_objects_after_applying_lora.vae)
-        original = vae.encode
-        vae.encode = lambda pixels: encode(original, pixels)
-        model.forge_objects = before.shallow_copy()
-        model.forge_objects.vae = vae
-        try:
-            yield lambda: model.forge_objects.vae is vae
-        finally:
-            model.forge_objects = before
 
     # --- pictures
     def resize_init_image(self, mode: int, image: Image.Image, width: int, height: int) -> Image.Image:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from lib_layerdiffusion.hosts import forge_scripts
-from lib_layerdiffusion.hosts.base import BaseModel, Begin, Job
+from lib_layerdiffusion.hosts.base import BaseModel, Job
+from lib_layerdiffusion.hosts.script_following import Begin
 from lib_layerdiffusion.hosts.webui_page import model_of
 
 SAME = (None, "", "Use same checkpoint")

@@ -16,27 +16,22 @@ from PIL import Image
 from torch import Tensor
 
 from lib_layerdiffusion.errors import GenerationFailed, LayerDiffuseError, for_user
-from lib_layerdiffusion.hosts import job_methods, result_texts
+from lib_layerdiffusion.hosts import job_methods
 from lib_layerdiffusion.hosts.base import Host, Job
-from lib_layerdiffusion.job import wardrobe
+from lib_layerdiffusion.job import previews, wardrobe
 from lib_layerdiffusion.job.generation import Generation, remove_leftover
 from lib_layerdiffusion.job.init_pictures import InitPictures, has_init_pictures
 from lib_layerdiffusion.job.layer_place import place_of
 from lib_layerdiffusion.job.layer_results import NOTES_KEY
 from lib_layerdiffusion.job.layer_run import LayerRun
 from lib_layerdiffusion.job.own_parameters import own_parameters
-from lib_layerdiffusion.job.quick_upscale import (
-    PREVIEW_MARK,
-    FirstPassPicture,
-    check_upscale,
-    first_pass_picture,
-)
+from lib_layerdiffusion.job.quick_upscale import FirstPassPicture, check_upscale, first_pass_picture
 from lib_layerdiffusion.job.scene_batches import LAYER_KEY, arrange_before_init
 from lib_layerdiffusion.job.script_runs import ScriptRun
 from lib_layerdiffusion.job.state import STATE, JobState, state_of
 from lib_layerdiffusion.networks import Networks
 from lib_layerdiffusion.page.latest import Latest
-from lib_layerdiffusion.pictures.arithmetic import Uint8Image, preview
+from lib_layerdiffusion.pictures.arithmetic import Uint8Image
 from lib_layerdiffusion.pictures.finishing import Steps, finish
 from lib_layerdiffusion.pictures.reading import has_alpha
 from lib_layerdiffusion.request import infotext, layer_plan, scenes, xyz_axes
@@ -44,8 +39,6 @@ from lib_layerdiffusion.request.settings import Settings, enabled_method, page_n
 
 logger = logging.getLogger("layerdiffuse")
 
-PREVIEW = "layerdiffuse_preview"
-"""Attribute of previews: the number of their picture among those that were delivered."""
 PAGE = "layerdiffuse_page"
 """Attribute of a job that our own script in the list runs over: the name of the page that began it."""
 
@@ -136,7 +129,7 @@ class Hooks:
             else:
                 state.problem = None
             state.generation.patch(p, *x.shape[-2:])
-            self._catch_highres_latents(p, state)
+            state.catch_highres_latents()
         except Exception as error:
             self._break(p, state, error)
 
@@ -164,19 +157,6 @@ class Hooks:
         unet = self.host.clone(self.host.unet(p))
         self.host.break_sampling(unet, state.problem)
         self.host.install(p, unet)
-
-    def _catch_highres_latents(self, p: Job, state: JobState) -> None:
-        # after a highres pass the host hands out decoded pixels where latents are expected
-        if not getattr(p, "is_hr_pass", False):
-            return
-        sample = p.sampler.sample_img2img
-
-        def sample_and_keep(*args: Any, **kwargs: Any) -> Tensor:
-            latents = sample(*args, **kwargs)
-            state.latents[p.iteration] = latents.detach()
-            return latents
-
-        p.sampler.sample_img2img = sample_and_keep
 
     # --- after sampling
     def post_sample(self, p: Job, samples: Any) -> None:
@@ -303,22 +283,8 @@ class Hooks:
             picture = Image.fromarray(finish(np.asarray(picture), steps))
         # scripts that join results keep the first job's at most
         if state.generation.options.preview and not self.host.joins_results(p):
-            self._show_preview(p, state, picture)
+            previews.show(self.host, p, picture, state.delivery.delivered)
         return picture
-
-    def _show_preview(self, p: Job, state: JobState, picture: Image.Image) -> None:
-        try:
-            shown = Image.fromarray(preview(np.asarray(picture, np.float32) / np.float32(255)))
-        # the picture itself is there
-        except Exception:
-            logger.warning("The preview over a checkerboard could not be made.", exc_info=True)
-            return
-        setattr(shown, PREVIEW, state.delivery.delivered)
-        # what is told of it by text alone comes back with it from the page
-        shown.info[PREVIEW_MARK] = "True"
-        self.host.keep(shown)
-        # a list of its own: copies of `p` share the list they were copied with
-        p.extra_result_images = [*p.extra_result_images, shown]
 
     def finish(self, p: Job, processed: Any) -> None:
         """Forget the job; give every preview the infotext of its picture."""
@@ -331,15 +297,7 @@ class Hooks:
                 # for the web API, whose answers hold no comments
                 extra = {**processed.extra_generation_params, NOTES_KEY: state.generation.said}
                 processed.extra_generation_params = extra
-            previews = [image for image in processed.extra_images if hasattr(image, PREVIEW)]
-            texts = [_text_of(processed, getattr(image, PREVIEW)) for image in previews]
-            if getattr(p, "is_api", False) and not self.host.api_answers_extra_images:
-                processed.images = [*processed.images, *previews]
-                processed.infotexts = [*processed.infotexts, *texts]
-                processed.extra_images = [i for i in processed.extra_images if not hasattr(i, PREVIEW)]
-            else:
-                for image, text in zip(previews, texts, strict=True):
-                    result_texts.give(processed, image, text)
+            previews.tell(self.host, p, processed)
 
     def _end(self, p: Job, state: JobState) -> None:
         state.generation.forget()
@@ -368,16 +326,10 @@ class Hooks:
         """Remove what an earlier run left on this processing object, or on the one it was copied from."""
         p.__dict__.pop(STATE, None)
         job_methods.forget(p)
-        p.extra_result_images = [i for i in p.extra_result_images if not hasattr(i, PREVIEW)]
+        p.extra_result_images = previews.without(p.extra_result_images)
         parameters = own_parameters(p)
         for key in [key for key in parameters if key.startswith(infotext.PREFIX)]:
             del parameters[key]
-
-
-def _text_of(processed: Any, number: int) -> str:
-    """The infotext of a picture by its number among those of the job; grids stand before them."""
-    texts = processed.infotexts[processed.index_of_first_image :]
-    return str(texts[number] if number < len(texts) else processed.info)
 
 
 def _as_host_rounds(image: Tensor) -> Uint8Image:

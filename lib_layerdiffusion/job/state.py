@@ -48,6 +48,19 @@ class JobState:
         # so that a deep copy of `p` is told from it like any other copy
         return self
 
+    def catch_highres_latents(self) -> None:
+        """Keep those of a highres pass, after which the host hands out decoded pixels in their place."""
+        if not getattr(self.p, "is_hr_pass", False):
+            return
+        sample = self.p.sampler.sample_img2img
+
+        def sample_and_keep(*args: Any, **kwargs: Any) -> Tensor:
+            latents: Tensor = sample(*args, **kwargs)
+            self.latents[self.p.iteration] = latents.detach()
+            return latents
+
+        self.p.sampler.sample_img2img = sample_and_keep
+
     def begin_scene(self, size: tuple[int, int]) -> None:
         """Await the layers of a scene, of width and height `size`; a step of a longer run makes no files."""
         settings = self.generation.settings

@@ -18,7 +18,6 @@ from lib_layerdiffusion.hosts import forge_saving, forge_scripts, job_methods, l
 from lib_layerdiffusion.hosts.base import (
     Around,
     BaseModel,
-    Begin,
     EncodePixels,
     Network,
     Posterior,
@@ -26,6 +25,7 @@ from lib_layerdiffusion.hosts.base import (
 )
 from lib_layerdiffusion.hosts.capabilities import Capabilities
 from lib_layerdiffusion.hosts.own_weights import Kept
+from lib_layerdiffusion.hosts.script_following import Begin
 from lib_layerdiffusion.hosts.webui_page import accept_named_arguments
 from lib_layerdiffusion.hosts.wrapping import wrap
 from lib_layerdiffusion.request.options import Options

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from lib_layerdiffusion.hosts import forge_saving
-from lib_layerdiffusion.job import hooks
+from lib_layerdiffusion.job import previews
 from lib_layerdiffusion.pictures.arithmetic import preview
 from miniature.webui.processing import Processed
 from tests.helpers.jobs import arguments, picture
@@ -123,7 +123,7 @@ def test_a_preview_that_cannot_be_made_ends_nothing(
         raise MemoryError
 
     expected = generate(arguments())
-    monkeypatch.setattr(hooks, "preview", fail)
+    monkeypatch.setattr(previews, "preview", fail)
     result = generate(arguments())
     assert result.images[0].tobytes() == expected.images[0].tobytes()
     assert not result.extra_images

@@ -14,8 +14,7 @@ import pytest
 from PIL import Image
 
 from lib_layerdiffusion.hosts import saved_files
-from lib_layerdiffusion.job import generation
-from lib_layerdiffusion.job.hooks import Hooks
+from lib_layerdiffusion.job import generation, previews
 from lib_layerdiffusion.methods import FOLDER, METHODS, SDXL
 from lib_layerdiffusion.trial import report
 from lib_layerdiffusion.trial.jobs import Jobs
@@ -76,14 +75,14 @@ def planted_swap(monkeypatch: pytest.MonkeyPatch, site: Site) -> None:
 
 
 def planted_preview(monkeypatch: pytest.MonkeyPatch, site: Site) -> None:
-    own = Hooks._show_preview
+    own = previews.show
 
-    def show_and_save(self: Hooks, p: Any, state: Any, picture: Image.Image) -> None:
-        own(self, p, state, picture)
+    def show_and_save(host: Any, p: Any, picture: Image.Image, number: int) -> None:
+        own(host, p, picture, number)
         if not p.do_not_save_samples:
             images.save_image(p.extra_result_images[-1], p.webui.outputs)
 
-    monkeypatch.setattr(Hooks, "_show_preview", show_and_save)
+    monkeypatch.setattr(previews, "show", show_and_save)
 
 
 def _saves(monkeypatch: pytest.MonkeyPatch, change: Callable[[Image.Image], Image.Image]) -> None:

@@ -1,0 +1,60 @@
+"""The part of a host's adapter that is about a job's VAE: what it says of a picture, and who encodes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor
+
+from lib_layerdiffusion.errors import IncompatibleHost
+from lib_layerdiffusion.hosts.base import EncodePixels, Job, Posterior
+
+
+class WebUIVae:
+    memory: Any
+
+    def scaling(self, p: Job) -> Any:
+        """What has `process_in` and `process_out`, between VAE space and sampler space."""
+        raise NotImplementedError
+
+    def posterior(self, p: Job, pixels: Tensor) -> Posterior:
+        vae = p.sd_model.forge_objects.vae
+        model = vae.first_stage_model
+        if not hasattr(model, "encoder"):
+            raise IncompatibleHost(
+                "LayerDiffuse cannot encode with the selected VAE; select the checkpoint's own."
+            )
+        x = 2 * pixels.movedim(-1, 1) - 1
+        self.memory.load_models_gpu([vae.patcher], vae.memory_used_encode(x.shape, vae.vae_dtype))
+        moments = model.encoder(x.to(device=vae.device, dtype=vae.vae_dtype))
+        if getattr(model, "quant_conv", None) is not None:
+            moments = model.quant_conv(moments)
+        mean, logvar = moments.float().to(vae.output_device).chunk(2, dim=1)
+        return Posterior(mean, logvar)
+
+    def to_sampler(self, p: Job, latent: Tensor) -> Tensor:
+        return self.scaling(p).process_in(latent)
+
+    def to_vae(self, p: Job, latent: Tensor) -> Tensor:
+        return self.scaling(p).process_out(latent)
+
+    @contextmanager
+    def encode_with(
+        self, p: Job, encode: Callable[[EncodePixels, Tensor], Tensor]
+    ) -> Iterator[Callable[[], bool]]:
+        model = p.sd_model
+        before = model.forge_objects
+        # before the first sampling, forge_objects still is what the last job left there; a VAE's own `clone`
+        # forgets attributes on some hosts
+        vae = copy.copy(model.forge_objects_after_applying_lora.vae)
+        original = vae.encode
+        vae.encode = lambda pixels: encode(original, pixels)
+        model.forge_objects = before.shallow_copy()
+        model.forge_objects.vae = vae
+        try:
+            yield lambda: model.forge_objects.vae is vae
+        finally:
+            model.forge_objects = before
