@@ -58,6 +58,10 @@ class WebuiHost(KeepsOwnWeights, WebUIJobs, WebUIOwnJobs, WebUIPage, WebUIState,
     prepare_sampling: Callable[[Any, Tensor], None]
     """Have a patcher's weights merged and on the device, for latents like the tensor."""
 
+    _beside: Any = None
+    """The patcher of the network that samples beside a UNet, from one job to the next: hosts whose memory
+    manager knows patchers by weak references drop the network from its books when its patcher is gone."""
+
     def sigma(self, unet: Unet, percent: float) -> float:
         """The noise level at a fraction of the schedule's timesteps."""
         raise NotImplementedError
@@ -202,7 +206,12 @@ class WebuiHost(KeepsOwnWeights, WebUIJobs, WebUIOwnJobs, WebUIPage, WebUIState,
         return self.computation_dtype(p.sd_model.forge_objects_original.unet)
 
     def keep_beside(self, unet: Unet, network: nn.Module, values: int) -> None:
-        patcher = self.make_patcher(network, load_device=unet.load_device, offload_device=unet.offload_device)
+        patcher = self._beside
+        if patcher is None or patcher.model is not network:
+            patcher = self.make_patcher(
+                network, load_device=unet.load_device, offload_device=unet.offload_device
+            )
+        self._beside = patcher
         unet.add_extra_model_patcher_during_sampling(patcher)
         unet.add_extra_preserved_memory_during_sampling(values * self.computation_dtype(unet).itemsize)
 
@@ -289,6 +298,8 @@ class WebuiHost(KeepsOwnWeights, WebUIJobs, WebUIOwnJobs, WebUIPage, WebUIState,
         return resident
 
     def release(self, network: nn.Module) -> None:
+        if self._beside is not None and self._beside.model is network:
+            self._beside = None
         # hosts drop models that nobody else knows only when they run out of memory, on a CPU never
         for loaded in list(self.memory.current_loaded_models):
             if getattr(loaded.model, "model", None) is network:

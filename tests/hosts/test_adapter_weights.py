@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import uuid
+import weakref
 from types import SimpleNamespace
 from typing import Any
 
@@ -200,6 +202,26 @@ def test_a_network_that_is_done_with_is_forgotten(stubbed: Stubbed) -> None:
         assert stubbed.memory.unload_model_clones.call_args.args == (ours,)
     else:
         assert stubbed.memory.current_loaded_models == [entries[0], entries[2]]
+
+
+def test_a_network_beside_the_unet_stays_in_the_books_of_the_memory_manager(stubbed: Stubbed) -> None:
+    """Some know patchers by weak references, and count a network out when its patcher is gone."""
+    network = torch.nn.Linear(2, 2)
+    given: list[Any] = []
+    for _ in range(2):
+        unet = stubbed.unet()
+        unet.add_extra_model_patcher_during_sampling.side_effect = lambda p: given.append(weakref.ref(p))
+        stubbed.adapter.keep_beside(unet, network, 1000)
+        del unet
+    gc.collect()
+    first, second = (known() for known in given)
+    assert first is not None
+    assert first is second
+    assert first.model is network
+    del first, second
+    stubbed.adapter.release(network)
+    gc.collect()
+    assert given[0]() is None
 
 
 def test_shapes_are_those_of_the_checkpoint_whatever_is_merged(stubbed: Stubbed) -> None:
