@@ -36,6 +36,10 @@ def main(arguments: list[str]) -> int:
         from lib_layerdiffusion.commands import atlas
 
         return atlas.main(arguments[1:])
+    if arguments[:1] == ["inspect"]:
+        from lib_layerdiffusion.commands import inspect
+
+        return inspect.main(arguments[1:])
     from lib_layerdiffusion import command
 
     return command.main(arguments)

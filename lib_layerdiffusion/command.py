@@ -19,6 +19,7 @@ EPILOG = """\
 doctor [WEBUI]: report of the WebUI in a folder, or of the one that this lies in: what a bug report needs
 stack OUT LAYER...: pictures as the layers of one PSD or OpenRaster file
 finish IN... --out FOLDER: clean, cut and decorate transparent pictures; atlas OUT IN...: pack them into one
+inspect FILE...: whether pictures are a clean subject on nothing
 try [--url ADDRESS]: tries a running WebUI through its web API, and measures it; try --help says more
 
 names: a file (vae_transparent_decoder), a method as in the panel, sdxl, sd15, or all (the default)

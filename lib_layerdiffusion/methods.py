@@ -267,6 +267,16 @@ FOLDER = "layer_model"
 DEFAULT_METHOD = next(m for m in METHODS if m.family is SDXL)
 
 
+def alternatives(method: Method) -> list[Method]:
+    """Return the methods that make the same of the same with another weight file."""
+    return [
+        one
+        for one in METHODS
+        if one is not method
+        and (one.family, one.pictures, one.outputs) == (method.family, method.pictures, method.outputs)
+    ]
+
+
 def find_method(name: str, methods: Iterable[Method] = METHODS) -> Method:
     """Return the method called `name`, now or in an older release.
 

@@ -38,6 +38,20 @@ def found(paths: Sequence[Path]) -> list[Path]:
 
 def read(path: Path) -> tuple[Uint8Image, Image.Image]:
     """Return a file as RGBA [H, W, 4], and as Pillow has it, with all its texts. Raises BadPicture."""
+    picture = _opened(path)
+    if not has_alpha(picture):
+        raise BadPicture(
+            f"{path} has no transparency (its mode is {picture.mode}); give a transparent picture."
+        )
+    return np.array(to_rgba(picture, str(path))), picture
+
+
+def read_any(path: Path) -> Uint8Image:
+    """Return a file as RGBA [H, W, 4], opaque where it has no transparency. Raises BadPicture."""
+    return np.array(to_rgba(_opened(path), str(path)))
+
+
+def _opened(path: Path) -> Image.Image:
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -56,11 +70,7 @@ def read(path: Path) -> tuple[Uint8Image, Image.Image]:
             f"{path} is too large ({picture.width}x{picture.height} pixels); make it smaller than "
             f"{LARGEST // 1_000_000} megapixels."
         )
-    if not has_alpha(picture):
-        raise BadPicture(
-            f"{path} has no transparency (its mode is {picture.mode}); give a transparent picture."
-        )
-    return np.array(to_rgba(picture, str(path))), picture
+    return picture
 
 
 def encode(rgba: Uint8Image, suffix: str, original: Image.Image | None = None) -> bytes:

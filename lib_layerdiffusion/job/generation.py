@@ -59,6 +59,7 @@ class Generation:
         self._check_merged: Callable[[], None] = lambda: None
         self._keep_merged: Callable[[], None] = lambda: None
         self.said: list[str] = []
+        self.passes_apart: float | None = None
         self._job: Job | None = None
 
     def prepare(self, p: Job, encodes_pictures: bool) -> None:
@@ -81,8 +82,12 @@ class Generation:
         """Show a sentence under the pictures, once; all of them are kept in `said`."""
         if text not in self.said:
             self.said.append(text)
-            logger.warning("%s", text)
-            self.host.say(self._job, text)
+            self.show(text)
+
+    def show(self, text: str) -> None:
+        """Show a sentence under the pictures that is told elsewhere too."""
+        logger.warning("%s", text)
+        self.host.say(self._job, text)
 
     def _check_base_model(self, p: Job) -> None:
         base, family = self.host.base_model(p), self.method.family
@@ -308,7 +313,8 @@ class Generation:
         latent [4, h, w] in sampler space, `decoded` what the VAE made of it, `finished` the same after other
         extensions worked on it, RGB uint8 [H, W, 3]. They have no part in the transparency, but for an alpha
         that one of them gave `finished`, which is RGBA [h, w, 4] then. Interrupt and Skip end the decode
-        after the pass at hand; that is said of the picture by its `name`.
+        after the pass at hand; that is said of the picture by its `name`. How far the passes were from one
+        another is `passes_apart` after it, as `Votes.apart` has it, None where there was one.
         """
         votes, done = Votes.of(self.options.decode_passes), 0
 
@@ -318,7 +324,11 @@ class Generation:
             # a button that was pressed while sampling asks for the picture as it is by then, well decoded
             return self.host.broken_off() and not self._broken_off
 
-        run = partial(self._codec.decode, votes=replace(votes, each=ends))
+        def apart(mean: float) -> None:
+            self.passes_apart = mean
+
+        self.passes_apart = None
+        run = partial(self._codec.decode, votes=replace(votes, each=ends, apart=apart))
         latent = self.host.to_vae(p, latent[None])[0]
         rgba = tiling.decode(run, latent, decoded) if self._tiles(p) else run(latent, decoded)
         if done < votes.passes and ends(done):

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from lib_layerdiffusion.errors import GenerationFailed, LayerDiffuseError, for_user
+from lib_layerdiffusion.errors import LayerDiffuseError, for_user
 from lib_layerdiffusion.hosts import job_methods
 from lib_layerdiffusion.hosts.base import Host, Job
 from lib_layerdiffusion.job import previews, wardrobe
+from lib_layerdiffusion.job.finished_pictures import FinishedPictures
 from lib_layerdiffusion.job.generation import Generation, remove_leftover
 from lib_layerdiffusion.job.init_pictures import InitPictures, has_init_pictures
 from lib_layerdiffusion.job.layer_place import place_of
@@ -26,14 +26,13 @@ from lib_layerdiffusion.job.layer_results import NOTES_KEY
 from lib_layerdiffusion.job.layer_run import LayerRun
 from lib_layerdiffusion.job.own_parameters import own_parameters
 from lib_layerdiffusion.job.quick_upscale import FirstPassPicture, check_upscale, first_pass_picture
-from lib_layerdiffusion.job.scene_batches import LAYER_KEY, arrange_before_init
+from lib_layerdiffusion.job.retries import Retries
+from lib_layerdiffusion.job.scene_batches import arrange_before_init
 from lib_layerdiffusion.job.script_runs import ScriptRun
 from lib_layerdiffusion.job.state import STATE, JobState, state_of
 from lib_layerdiffusion.networks import Networks
 from lib_layerdiffusion.page.latest import Latest
 from lib_layerdiffusion.pictures.arithmetic import Uint8Image
-from lib_layerdiffusion.pictures.finishing import Steps, finish
-from lib_layerdiffusion.pictures.reading import has_alpha
 from lib_layerdiffusion.request import infotext, layer_plan, scenes, xyz_axes
 from lib_layerdiffusion.request.settings import Settings, enabled_method, page_name, requested_steps
 
@@ -50,6 +49,7 @@ class Hooks:
         self.host = host
         self.networks = Networks(host)
         self.latest = Latest()
+        self._pictures = FinishedPictures(host, self.latest)
 
     def begin_script(self, p: Job, title: str, args: Sequence[Any]) -> ScriptRun | None:
         """Follow a script called `title` that is about to run over `p`, if LayerDiffuse is on for it."""
@@ -91,16 +91,18 @@ class Hooks:
             if not settings.enabled:
                 return
             options = xyz_axes.options(p, self.host.options())
+            retries = Retries(self.host, self.networks, p, settings, options.retries)
             generation = Generation(self.host, self.networks, settings, options)
             encodes = settings.method.decodes_alpha and has_init_pictures(p)
             first = first_pass_picture(p)
             if first is not None:
                 check_upscale(first, settings.method)
             generation.prepare(p, encodes or first is not None)
-            state = JobState(p, generation, page)
+            state = JobState(p, generation, retries, page)
             setattr(p, STATE, state)
             job_methods.around_next(p, "close", lambda close: self._end_and(p, close))
-            p.extra_generation_params.update(infotext.write(settings, options))
+            state.text = infotext.write(settings, options)
+            p.extra_generation_params.update(state.text)
             run = self.host.script_run()
             if encodes:
                 if run is not None:
@@ -212,7 +214,7 @@ class Hooks:
         try:
             if state.problem is not None:
                 raise state.problem
-            picture = self._finished(p, state, picture)
+            picture = self._pictures.made(p, state, picture)
             state.delivery.deliver()
             return picture
         except Exception as error:
@@ -221,71 +223,6 @@ class Hooks:
                 state.generation.say(f"{state.picture_name().capitalize()} is left out: {problem}")
             return state.delivery.leave_out(problem, state.picture_index(), picture.size)
 
-    def _finished(self, p: Job, state: JobState, picture: Image.Image) -> Image.Image:
-        method = state.generation.method
-        position = state.batch_position()
-        frame = position % method.frames
-        latents = state.latents.get(p.iteration)
-        if method.frames > 1 and frame == 0:
-            state.begin_scene(picture.size)
-        latent = latents[position] if latents is not None and position < len(latents) else None
-        state.generation.check_sampled(latent)
-        kept = picture
-        if method.decodes_alpha and frame == 0:
-            kept = picture = self._decode(p, state, latent, picture)
-            if not self._makes_tiles():
-                picture = self._finish(p, state, picture)
-                # a slot takes what fits the other layers
-                kept = kept if self._steps(p, state).move_pixels else picture
-        self.host.keep(picture)
-        if method.frames > 1:
-            self.host.name_layer(picture, method.outputs[frame].value)
-            state.in_scene(picture, method.outputs[frame])
-            if not self.host.lists_in_infotext:
-                # hosts write each picture's infotext right after this
-                p.extra_generation_params[LAYER_KEY] = method.outputs[frame].value
-        if not self._makes_tiles():
-            self.latest.keep(state.page, method.outputs[frame], kept)
-        return picture
-
-    def _decode(self, p: Job, state: JobState, latent: Tensor | None, picture: Image.Image) -> Image.Image:
-        if latent is None:
-            raise GenerationFailed(
-                "LayerDiffuse has no latent for this picture; another extension replaced the sampling. "
-                "Disable it and generate again."
-            )
-        mask, position = state.overlay_mask(), state.batch_position()
-        # with a mask, the host has laid the original over it by now
-        covered = mask is not None and state.finishing is not None
-        finished = state.finishing.image if covered else picture
-        pixels = np.array(finished.convert("RGBA" if has_alpha(finished) else "RGB"))
-        if covered:
-            # which hosts do between the two; theirs has no alpha
-            pixels[..., :3] = np.asarray(self.host.colour_corrected(p, finished).convert("RGB"))
-        decoded = state.decoded[position] if position < len(state.decoded) else pixels[..., :3]
-        rgba = state.generation.decode(p, state.picture_name(), latent, decoded, pixels)
-        result = Image.fromarray(rgba)
-        if mask is not None and state.init_pictures is not None:
-            result = state.init_pictures.keep_outside(result, mask, position)
-        return result
-
-    def _steps(self, p: Job, state: JobState) -> Steps:
-        steps, run = state.generation.settings.steps, self.host.script_run()
-        # a script other than a plot may go on from its pictures, whose size it knows
-        if run is not None and has_init_pictures(p) and not run.plots:
-            return replace(steps, trim=None)
-        return steps
-
-    def _finish(self, p: Job, state: JobState, picture: Image.Image) -> Image.Image:
-        """Do what the user wants done to a decoded picture, and show its preview."""
-        steps = self._steps(p, state)
-        if not steps.do_nothing:
-            picture = Image.fromarray(finish(np.asarray(picture), steps))
-        # scripts that join results keep the first job's at most
-        if state.generation.options.preview and not self.host.joins_results(p):
-            previews.show(self.host, p, picture, state.delivery.delivered)
-        return picture
-
     def finish(self, p: Job, processed: Any) -> None:
         """Forget the job; give every preview the infotext of its picture."""
         state = state_of(p)
@@ -293,10 +230,12 @@ class Hooks:
             self._end(p, state)
             if not state.delivery.conclude(processed, self.host.joins_results(p)):
                 return
+            # for the web API, whose answers hold no comments
+            told = state.verdicts.told()
             if state.generation.said:
-                # for the web API, whose answers hold no comments
-                extra = {**processed.extra_generation_params, NOTES_KEY: state.generation.said}
-                processed.extra_generation_params = extra
+                told[NOTES_KEY] = state.generation.said
+            if told:
+                processed.extra_generation_params = {**processed.extra_generation_params, **told}
             previews.tell(self.host, p, processed)
 
     def _end(self, p: Job, state: JobState) -> None:
@@ -310,11 +249,6 @@ class Hooks:
         if state is not None:
             self._end(p, state)
         close()
-
-    def _makes_tiles(self) -> bool:
-        """True while a script makes tiles of which it will put a picture together."""
-        run = self.host.script_run()
-        return run is not None and run.in_tiles
 
     def _problem(self, page: str, error: Exception, doing: str) -> LayerDiffuseError:
         """Return the error for the user, and keep it for the page that asked."""

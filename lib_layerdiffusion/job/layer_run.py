@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -195,7 +194,7 @@ class LayerRun:
             job.sampler_name, job.scheduler = self.asked.sampler, "Automatic"
         if self.asked.kind is Kind.CUT_OUT and step.with_picture:
             self._mask(job, scene, number // 2)
-        setattr(job, xyz_axes.VALUES, (weakref.ref(job), _arguments(step, scene.pictures)))
+        xyz_axes.put(job, job, _arguments(step, scene.pictures))
         wardrobe.put(job, self.wardrobe)
         layer_place.put(job, f"{step.part.value} {number + 1} of {len(self.steps)}")
         try:

@@ -14,6 +14,8 @@ from lib_layerdiffusion.job.delivery import Delivery
 from lib_layerdiffusion.job.generation import Generation
 from lib_layerdiffusion.job.init_pictures import InitPictures
 from lib_layerdiffusion.job.layer_place import place_of
+from lib_layerdiffusion.job.retries import Retries
+from lib_layerdiffusion.job.verdicts import Verdicts
 from lib_layerdiffusion.methods import Layer
 from lib_layerdiffusion.pictures.arithmetic import Uint8Image, condition_layer
 
@@ -23,14 +25,16 @@ STATE = "_layerdiffuse"
 class JobState:
     """One run: its generation, the latents of each batch, the init pictures, what inpainting needs.
 
-    `page` is the name of the page that began it. `decoded` and `addresses` are those of the pictures in the
-    batch as the VAE decoded it, `listed` is the argument of the hook in which scripts may change their order.
-    `finishing` and `overlay` are the arguments of the hooks for the picture at hand; `problem` is why the
-    batch at hand has no patched model.
+    `page` is the name of the page that began it, `text` what all its infotexts say. `decoded` and `addresses`
+    are those of the pictures in the batch as the VAE decoded it, `listed` is the argument of the hook in
+    which scripts may change their order. `finishing` and `overlay` are the arguments of the hooks for the
+    picture at hand; `problem` is why the batch at hand has no patched model.
     """
 
-    def __init__(self, p: Job, generation: Generation, page: str) -> None:
+    def __init__(self, p: Job, generation: Generation, retries: Retries, page: str) -> None:
         self.p = p
+        self.retries = retries
+        self.text: dict[str, Any] = {}
         self.page = page
         self.generation = generation
         self.latents: dict[int, Tensor] = {}
@@ -41,6 +45,7 @@ class JobState:
         self.finishing: Any = None
         self.overlay: Any = None
         self.delivery = Delivery()
+        self.verdicts = Verdicts(generation.show, silent=retries.is_try)
         self.problem: LayerDiffuseError | None = None
         self._scene: SceneFiles | None = None
 

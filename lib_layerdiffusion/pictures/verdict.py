@@ -1,35 +1,35 @@
-"""How transparent a picture came out, in numbers and a word; and how far it is from a known one.
-
-Planes are bytes [height, width] in 0 to 255, so that these need no package; sums are of whole numbers, so
-that they are the same everywhere.
-"""
+"""What is to be said of a picture that was to become a subject on nothing: by its numbers alone."""
 
 from __future__ import annotations
 
-import math
-from operator import mul, sub
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-from lib_layerdiffusion.pictures.png import Raster
+from lib_layerdiffusion.pictures.shares import Shares
 
-FRAME = 0.02
-"""Width of the outer frame, in the shorter side's length."""
-CLEAR, SOLID = 8, 250
-"""The highest alpha that shows nothing, and the lowest that hides everything."""
-FAILED_BORDER, WEAK_BORDER = 0.9, 0.35
-"""Shares of the frame that are covered: nearly all of it, and more than a subject that is cut off covers."""
-FAILED_FRAME, WEAK_FRAME = 0.5, 32 / 255
-"""Mean alpha of the frame that goes with them: half of it, and more than a veil that others let pass."""
+CLEAN, WEAK, FAILED = "clean", "weak", "failed"
+WORDS = (CLEAN, WEAK, FAILED)
+"""From good to bad."""
+ALL, MUCH = 0.9, 0.35
+"""Covered shares of the frame: nearly all of it, and more than most subjects cover that are cut off."""
+VEIL = 0.25
+"""Mean alpha of a frame that is covered all around, up to which that is a veil."""
+SOME, PLACES = 0.1, 5
+"""Share of the frame that is covered in places, and how many: a subject is cut off in fewer."""
+APART = 6.5
+"""Levels between the passes of the decode; measured, see docs/verdict.md."""
+DIGITS = 4
+MANY_HOLES, MANY_SPECKS = 0.003, 0.01
+"""Shares of the subject."""
 
-BACKGROUND_MEAN = (-0.0357, -0.0811, -0.1797)
-BACKGROUND_SQUARE = (0.3163, 0.3060, 0.3634)
-"""Means of a random background's red, green and blue in [-1, 1], and of their squares (AlphaVAE, 2025)."""
 
+class Numbers(NamedTuple):
+    """All that is known of a picture; None is what could not be known.
 
-class Shares(NamedTuple):
-    """Shares of a picture, 0 to 1: of its frame that is covered; solid; in between; and of nothing at all.
-
-    `frame` is the frame's mean alpha, 0 to 1.
+    The first five are those of `Shares`. `patches` are the places where something covers the frame; `holes`
+    and `specks` are shares of the subject; `fringe`, `greyness` and `passes_apart` are levels, 0 to 255: how
+    far the colours of edges are from what is beside them, what the VAE drew from grey where nothing shows,
+    and the passes of the decode from one another.
     """
 
     border: float
@@ -37,101 +37,131 @@ class Shares(NamedTuple):
     subject: float
     see_through: float
     clear: float
+    patches: int | None = None
+    holes: float | None = None
+    specks: float | None = None
+    fringe: float | None = None
+    greyness: float | None = None
+    passes_apart: float | None = None
+
+    @classmethod
+    def of(cls, shares: Shares) -> Numbers:
+        return cls(*shares)
 
 
-def _above(limit: int) -> bytes:
-    return bytes(value > limit for value in range(256))
+class Reason(NamedTuple):
+    """A sentence for what is wrong, and one for the one thing to change.
 
+    `word` is weak for what can be mended in the picture, or may be meant, and failed for what only another
+    try may mend.
+    """
 
-_COVERED, _SOLID = _above(CLEAR), _above(SOLID - 1)
-
-
-def shares(alpha: bytes, width: int, height: int) -> Shares:
-    """Return them for an alpha plane."""
-    covered, solid = alpha.translate(_COVERED), alpha.translate(_SOLID)
-    thick = max(1, round(FRAME * min(width, height)))
-    parts = [slice(row * width + thick, (row + 1) * width - thick) for row in range(thick, height - thick)]
-    inner = b"".join(covered[part] for part in parts)
-    frame = max(1, len(alpha) - len(inner))
-    count, subject = covered.count(1), solid.count(1) / len(alpha)
-    return Shares(
-        border=(count - inner.count(1)) / frame,
-        frame=(sum(alpha) - sum(sum(alpha[part]) for part in parts)) / frame / 255,
-        subject=subject,
-        see_through=count / len(alpha) - subject,
-        clear=1 - count / len(alpha),
-    )
+    word: str
+    what: str
+    remedy: str
 
 
 class Verdict(NamedTuple):
-    """`word` is clean, weak or failed; `reason` a part of a sentence."""
+    """`word` is clean, weak or failed; `reasons` are the worst first, none where it is clean."""
 
     word: str
-    reason: str
-
-
-def verdict(of: Shares) -> Verdict:
-    """Return what the shares say of a picture that was to be one subject on nothing."""
-    if of.clear == 1:
-        return Verdict("failed", "nothing is visible")
-    if of.border >= FAILED_BORDER and of.frame >= FAILED_FRAME:
-        return Verdict("failed", "hardly anything is transparent")
-    if of.border >= WEAK_BORDER and of.frame > WEAK_FRAME:
-        return Verdict("weak", f"{of.border:.0%} of the border is covered")
-    return Verdict("clean", "a subject on nothing")
-
-
-class Errors(NamedTuple):
-    """How far a picture is from the true one.
-
-    `alpha` and `colour` are mean absolute errors in 0 to 1, the latter of the true one's opaque pixels;
-    `red` is how much redder those became, in 0 to 1; `expected` the mean squared error over a random
-    background, colours in [-1, 1].
-    """
-
-    alpha: float
-    colour: float
-    red: float
-    expected: float
+    reasons: tuple[Reason, ...]
 
     @property
-    def psnr(self) -> float:
-        """The last one in dB, as of pictures whose values span 2."""
-        return 10 * math.log10(4 / max(self.expected, 1e-9))
+    def told(self) -> dict[str, Any]:
+        """What programs are told: the word, what is wrong, and what to do about it."""
+        return {
+            "verdict": self.word,
+            "reasons": [reason.what for reason in self.reasons],
+            "remedies": list(dict.fromkeys(reason.remedy for reason in self.reasons)),
+        }
+
+    @property
+    def text(self) -> str:
+        """The same in a line."""
+        return in_a_line(self.told)
 
 
-def errors(picture: Raster, true: Raster) -> Errors:
-    """Compare RGBA (or RGB) with RGBA of the same size."""
-    alpha, wanted = picture.alpha(), true.alpha()
-    away = list(map(sub, alpha, wanted))
-    opaque = wanted.translate(bytes(value == 255 for value in range(256)))
-    count = max(1, opaque.count(1))
-    # colour and background in [-1, 1] are n / 255, alpha in [0, 1] is so too
-    squares_of_alpha = sum(map(mul, away, away))
-    absolute, shifts, expected = 0, [], 0.0
-    for channel in range(3):
-        have, want = picture.plane(channel), true.plane(channel)
-        difference = list(map(mul, map(sub, have, want), opaque))
-        absolute += sum(map(abs, difference))
-        shifts.append(sum(difference) / count / 255)
-        shown = map(sub, _weighted(have, alpha), _weighted(want, wanted))
-        shown_difference = list(shown)
-        expected += (
-            sum(map(mul, shown_difference, shown_difference)) / 255**4
-            - 2 * BACKGROUND_MEAN[channel] * sum(map(mul, shown_difference, away)) / 255**3
-            + BACKGROUND_SQUARE[channel] * squares_of_alpha / 255**2
+def in_a_line(told: Mapping[str, Any]) -> str:
+    """Return what `Verdict.told` says as text."""
+    return ". ".join([told["verdict"], " ".join([*told["reasons"], *told["remedies"]])]).removesuffix(". ")
+
+
+OTHER_INJECTION = (
+    "This checkpoint may be far from what the method was made for: try the other injection (SDXL has two), "
+    "or a checkpoint closer to the original."
+)
+
+EMPTY = Reason(FAILED, "Nothing is visible.", "Try another seed.")
+THERE = Reason(
+    FAILED,
+    "The background is there, not transparent.",
+    OTHER_INJECTION,
+)
+
+
+def verdict(of: Numbers) -> Verdict:
+    """Return what the numbers say of a picture that was to be one subject on nothing."""
+    reasons = [reason for reason in _reasons(of) if reason is not None]
+    reasons.sort(key=lambda reason: -WORDS.index(reason.word))
+    return Verdict(reasons[0].word if reasons else CLEAN, tuple(reasons))
+
+
+def as_json(verdict: Verdict, numbers: Numbers) -> dict[str, Any]:
+    """Return what programs are told, and those numbers that are known."""
+    known = {name: round(value, DIGITS) for name, value in numbers._asdict().items() if value is not None}
+    return {**verdict.told, **known}
+
+
+def _reasons(of: Numbers) -> list[Reason | None]:
+    if of.clear == 1:
+        return [EMPTY]
+    if of.border >= ALL and of.frame >= VEIL:
+        return [THERE]
+    return [_around(of), _passes(of), _holes(of), _specks(of)]
+
+
+def _around(of: Numbers) -> Reason | None:
+    """What is wrong with the background."""
+    if of.border >= ALL:
+        return Reason(
+            WEAK,
+            f"A veil of alpha {255 * of.frame:.0f} lies over the background.",
+            "Take it off with Clean veil, under Finish.",
         )
-    return Errors(
-        alpha=sum(map(abs, away)) / len(away) / 255,
-        colour=absolute / count / 3 / 255,
-        red=shifts[0] - (shifts[1] + shifts[2]) / 2,
-        expected=expected / 3 / len(away),
+    patches = of.patches or 0
+    if patches >= PLACES and of.border >= SOME:
+        return Reason(
+            FAILED,
+            f"Patches of the background are left, on {of.border:.0%} of the border.",
+            OTHER_INJECTION,
+        )
+    if of.border >= MUCH:
+        return Reason(
+            WEAK,
+            f"{of.border:.0%} of the border is covered.",
+            "If the subject is cut off, ask for all of it; if that is background, try the other injection.",
+        )
+    return None
+
+
+def _passes(of: Numbers) -> Reason | None:
+    if of.passes_apart is None or of.passes_apart < APART:
+        return None
+    return Reason(
+        FAILED,
+        "What is solid and what is see-through is uncertain.",
+        OTHER_INJECTION,
     )
 
 
-_SIGNED = [2 * value - 255 for value in range(256)]
+def _holes(of: Numbers) -> Reason | None:
+    if of.holes is None or of.holes < MANY_HOLES:
+        return None
+    return Reason(WEAK, "The subject has small holes.", "Close them with Fill holes, under Finish.")
 
 
-def _weighted(plane: bytes, alpha: bytes) -> list[int]:
-    """Colour in [-255, 255] times alpha in [0, 255]."""
-    return list(map(mul, map(_SIGNED.__getitem__, plane), alpha))
+def _specks(of: Numbers) -> Reason | None:
+    if of.specks is None or of.specks < MANY_SPECKS:
+        return None
+    return Reason(WEAK, "Specks lie around the subject.", "Take them off with Remove specks, under Finish.")

@@ -82,6 +82,13 @@ OPTIONS: tuple[Option, ...] = (
         infotext="layerdiffusion_decode_passes",
     ),
     Option(
+        "retries",
+        "Try pictures again that failed",
+        0,
+        (0, 1, 2, 3),
+        info="at most so often, each as long as the first: other injection, next seed, more Weight",
+    ),
+    Option(
         "low_memory",
         "Decode transparency in strips, with less GPU memory",
         False,
@@ -124,6 +131,7 @@ class Options:
     layer_files: tuple[str, ...] = ("psd",)
     keep_every: bool = False
     decode_passes: int | str = 8
+    retries: int = 0
     low_memory: bool = False
     model_folder: Path | None = None
     download_source: str = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,8 +38,7 @@ class Axis:
 
     def apply(self, p: Job, value: Any, values: Sequence[Any]) -> None:
         """Host callback: set the value for one cell, whose `p` is a shallow copy."""
-        # with whose they are: a script's own job over a copy of the cell's `p` has no part in the plot
-        setattr(p, VALUES, (weakref.ref(p), {**_values(p), self.name: value}))
+        put(p, p, {self.name: value})
 
     def confirm(self, p: Job, values: Sequence[Any]) -> None:
         """Host callback before the first cell. Raises BadSetting."""
@@ -80,6 +79,12 @@ AXES: tuple[Axis, ...] = (
     *(_finish_axis(value) for value in FINISH.values()),
     Axis("decode_passes", "Decode Passes", str, _passes, tuple(map(str, PASSES))),
 )
+
+
+def put(p: Job, of: Job, values: Mapping[str, Any]) -> None:
+    """Have the job `p` take these values, by name, beside those that were put for the job `of`."""
+    # with whose they are: a script's own job over a copy of a cell's `p` has no part in the plot
+    setattr(p, VALUES, (weakref.ref(p), {**_values(of), **values}))
 
 
 def arguments(p: Job) -> dict[str, Any]:

@@ -69,6 +69,8 @@ class Votes:
     `passes` orientations are decoded, up to `at_once` of the same shape in one batch, their results kept on
     the device `store` (None: where they are computed). With `adaptive`, only where the first passes
     disagree. `each` is called with how many passes are done; where it answers True, those have to do.
+    `apart`, with two passes or more, is told how far the lowest of them is from the result: the mean over
+    alpha, 0 to 1.
     """
 
     passes: int = 8
@@ -77,6 +79,7 @@ class Votes:
     at_once: int = 1
     store: torch.device | str | None = None
     each: Callable[[int], bool | None] = lambda done: None
+    apart: Callable[[float], None] = lambda mean: None
 
     @classmethod
     def of(cls, passes: int | str) -> Votes:
@@ -100,7 +103,14 @@ def vote(decode: Decode, pixel: Tensor, latent: Tensor, votes: Votes = PLAIN) ->
     middle = MiddleOf(votes.passes)
     for result in _results(decode, pixel, latent, votes, PASSES[votes.passes]):
         middle.add(result)
-    return middle.value()
+    combined = middle.value()
+    if middle.added > 1:
+        votes.apart(_mean_alpha(combined) - _mean_alpha(middle.lowest))
+    return combined
+
+
+def _mean_alpha(result: Tensor) -> float:
+    return float(result[0].float().mean())
 
 
 def _results(
@@ -142,6 +152,7 @@ def _vote_adaptively(decode: Decode, pixel: Tensor, latent: Tensor, votes: Votes
         if votes.each(number):
             return (whole[0].float() + whole[-1].float()) / 2
     combined = (whole[0].float() + whole[1].float()) / 2
+    votes.apart(_mean_alpha(combined) - _mean_alpha(torch.minimum(whole[0][:1], whole[1][:1])))
     blocks = disputed(*whole)
     found = regions(blocks)
     if sum(region.area for region in found) >= MOST * blocks.size:
@@ -246,7 +257,7 @@ class MiddleOf:
         self.count = count
         self._kept = count // 2 if count == len(ORIENTATIONS) else count // 2 + 1
         self._lowest: list[Tensor] = []
-        self._added = 0
+        self.added = 0
 
     def add(self, values: Tensor) -> None:
         """Take one more; its memory is ours from here on."""
@@ -257,10 +268,15 @@ class MiddleOf:
             self._lowest[n], spare = lesser, lower
         if len(self._lowest) < self._kept:
             self._lowest.append(values)
-        self._added += 1
+        self.added += 1
+
+    @property
+    def lowest(self) -> Tensor:
+        """The lowest of what has been added."""
+        return self._lowest[0]
 
     def value(self) -> Tensor:
         """Return the middle in float32 of what has been added, one tensor at least."""
-        lower = self._lowest[(self._added - 1) // 2]
-        upper = lower if self._added == len(ORIENTATIONS) else self._lowest[self._added // 2]
+        lower = self._lowest[(self.added - 1) // 2]
+        upper = lower if self.added == len(ORIENTATIONS) else self._lowest[self.added // 2]
         return lower.float() if lower is upper else (lower.float() + upper.float()) / 2

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from lib_layerdiffusion.methods import Layer, Method
 from lib_layerdiffusion.pictures.png import Raster
-from lib_layerdiffusion.pictures.verdict import shares
+from lib_layerdiffusion.pictures.shares import shares
 from lib_layerdiffusion.trial import forms, round_trip, times
 from lib_layerdiffusion.trial.client import Refused
 from lib_layerdiffusion.trial.connection import STATUS
@@ -140,7 +140,7 @@ class Trial:
             for layer, picture in zip(method.outputs, form.layers, strict=False)
         )
         if verdict is not None:
-            layers += f"; transparency {verdict.word}: {verdict.reason}"
+            layers += f"; transparency {verdict.text}"
             if verdict.word == "failed" and self._came_back:
                 problems.append(
                     "The picture did not become transparent, though a known one comes back: try the other "

@@ -23,6 +23,8 @@ def status(client: Client, found: list[str]) -> dict[str, Any]:
     scripts = _scripts(client, found)
     extension = _extension(client, found)
     if SCRIPT not in scripts:
+        if extension is None:
+            found.append("No extension of this name among those that it lists.")
         raise Unusable(_why_missing(extension))
     try:
         told = state(client)
@@ -103,7 +105,7 @@ def _extension(client: Client, found: list[str]) -> dict[str, Any] | None:
             state = "enabled" if one.get("enabled") else "disabled"
             found.append(f'An extension "{one.get("name")}", {state}.')
             return one
-    found.append(f"No extension of this name among the {len(listed)} that it lists.")
+    # hosts leave out what came without git
     return None
 
 

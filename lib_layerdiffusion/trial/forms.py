@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from lib_layerdiffusion.methods import Layer, Method
 from lib_layerdiffusion.pictures.png import Raster
-from lib_layerdiffusion.pictures.verdict import Verdict, shares, verdict
+from lib_layerdiffusion.pictures.shares import shares
+from lib_layerdiffusion.pictures.verdict import Numbers, Verdict, verdict
 from lib_layerdiffusion.trial.jobs import Answer
 
 PREFIX = "layerdiffusion_"
@@ -51,7 +52,7 @@ def judged(method: Method, layers: list[Raster]) -> Verdict | None:
     """The verdict on a method's foreground, None where it makes none."""
     if not method.decodes_alpha or not layers or layers[0].mode != "RGBA":
         return None
-    return verdict(shares(layers[0].alpha(), layers[0].width, layers[0].height))
+    return verdict(Numbers.of(shares(layers[0].alpha(), layers[0].width, layers[0].height)))
 
 
 def replayed(infotext: str) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from operator import mul
 from typing import NamedTuple
 
 from lib_layerdiffusion.pictures import png
+from lib_layerdiffusion.pictures.expected_error import Errors, errors
 from lib_layerdiffusion.pictures.png import Raster
-from lib_layerdiffusion.pictures.verdict import Errors, errors
 
 REPORTED = 32.09
 LEAST = REPORTED - 10

@@ -5,16 +5,21 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file
 
 from lib_layerdiffusion.methods import FOLDER, SD15, SDXL, Family
 from miniature.nets.random_weights import UNET_PREFIX, BaseModel, load_base
 from miniature.nets.unet import UNetConfig
+from miniature.webui.patcher import PREFIX
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 BASE = WEIGHTS / "base.safetensors"
 BASE_SD15 = WEIGHTS / "base_sd15.safetensors"
 """The UNet in SD1.5's layout alone: autoencoder and text encoder are those of the other."""
+
+DRIFTED = WEIGHTS / "drifted.safetensors"
+"""A LoRA on the base, which makes it a checkpoint that drifted; see training/drift_stage.py."""
 
 LAYER_FILES = WEIGHTS / FOLDER
 TRAINED = UNetConfig(num_res_blocks=1, norm_groups=8)
@@ -38,6 +43,19 @@ def load_trained(family: Family) -> BaseModel:
         state |= load_file(str(BASE_SD15))
     config = TRAINED_SD15 if family is SD15 else TRAINED
     return load_base({key: value.float() for key, value in state.items()}, config)
+
+
+def load_drifted() -> BaseModel:
+    """The SDXL-like checkpoint that drifted from the base."""
+    model = load_trained(SDXL)
+    weights = dict(model.unet.named_parameters())
+    state = load_file(str(DRIFTED))
+    with torch.no_grad():
+        for name in {key.partition("::")[0] for key in state}:
+            up, down = (state[f"{name}::lora::{number}"].float() for number in (0, 1))
+            weight = weights[name.removeprefix(PREFIX)]
+            weight.add_((up @ down.flatten(1)).reshape(weight.shape))
+    return model
 
 
 def write_layer_files(models_dir: Path) -> None:

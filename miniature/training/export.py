@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from lib_layerdiffusion.methods import SDXL
 from miniature.nets.random_weights import TEXT_PREFIX, UNET_PREFIX, VAE_PREFIX
-from miniature.nets.trained import BASE, BASE_SD15, LAYER_FILES
-from miniature.training import generator_stage, joint_stage, loop
+from miniature.nets.trained import BASE, BASE_SD15, DRIFTED, LAYER_FILES
+from miniature.training import drift_stage, generator_stage, joint_stage, loop
 from miniature.training.earlier import Earlier
 
 Tensors = Mapping[str, Tensor]
@@ -34,6 +34,12 @@ def _patch(earlier: Earlier, task: generator_stage.Task) -> Tensors:
     return trained.tensors()
 
 
+def _drifted(earlier: Earlier) -> Tensors:
+    patch = generator_stage.Patch(earlier.generator().unet, drift_stage.DRIFTED)
+    loop.result(drift_stage.DRIFTED.file, earlier.folder, patch)
+    return drift_stage.tensors(patch)
+
+
 def _sharing(earlier: Earlier, name: str) -> Tensors:
     trained = joint_stage.Sharing(earlier.unet_sd15(), joint_stage.METHOD[name])
     loop.result(name, earlier.folder, trained)
@@ -50,6 +56,7 @@ def makers(earlier: Earlier) -> dict[str, Callable[[], Tensors]]:
     made |= {
         f"{name}.safetensors": partial(_patch, earlier, task) for name, task in generator_stage.TASKS.items()
     }
+    made[DRIFTED.name] = lambda: _drifted(earlier)
     made[BASE_SD15.name] = lambda: _half(generator_stage.trained_sd15(earlier.folder), UNET_PREFIX)
     return made | {f"{name}.safetensors": partial(_sharing, earlier, name) for name in joint_stage.METHOD}
 
@@ -62,7 +69,7 @@ def export(earlier: Earlier, weights: Path) -> None:
         except loop.Untrained as error:
             print(error, flush=True)
             continue
-        folder = weights if name in (BASE.name, BASE_SD15.name) else weights / LAYER_FILES.name
+        folder = weights if name in (BASE.name, BASE_SD15.name, DRIFTED.name) else weights / LAYER_FILES.name
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / name
         save_file({k: v.cpu() for k, v in tensors.items()}, str(path), metadata={"format": "pt"})

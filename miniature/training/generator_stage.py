@@ -56,6 +56,8 @@ class Task:
     prompts: str
     occupied: bool = False
     """Whether some of the backgrounds hold an object already."""
+    rank: int = 0
+    """That of the LoRA which the file is, 0 for one of offsets."""
 
     @property
     def is_transparent(self) -> bool:
@@ -65,7 +67,7 @@ class Task:
 TASKS = {
     task.file: task
     for task in (
-        Task("layer_xl_transparent_attn", (), "adjusted", "concept"),
+        Task("layer_xl_transparent_attn", (), "adjusted", "concept", rank=RANK),
         Task("layer_xl_transparent_conv", (), "adjusted", "concept"),
         Task("layer_xl_fg2ble", ("foreground",), "blended", "both"),
         Task("layer_xl_bg2ble", ("background",), "blended", "both", occupied=True),
@@ -87,11 +89,11 @@ class Patch(nn.Module):
         self.parts = nn.ParameterDict()
         for name, weight in unet.named_parameters():
             key = name.replace(".", "/")
-            if task.file.endswith("attn"):
+            if task.rank:
                 # not attention alone: the finest level has none, and seven blocks are too few
                 if weight.ndim > 1 and not (EMBEDDINGS.search(name) or EMBEDDED.search(name)):
-                    down = torch.randn(RANK, *weight.shape[1:]) / weight[0].numel() ** 0.5
-                    self.parts[f"{key}::lora::0"] = torch.zeros(weight.shape[0], RANK)
+                    down = torch.randn(task.rank, *weight.shape[1:]) / weight[0].numel() ** 0.5
+                    self.parts[f"{key}::lora::0"] = torch.zeros(weight.shape[0], task.rank)
                     self.parts[f"{key}::lora::1"] = down
             elif self._offset(name, task):
                 channels = LATENT_CHANNELS * (1 + len(task.conditions))
@@ -256,7 +258,7 @@ def train_patch(
     torch.manual_seed(3)
     text = generator.text
     patch = Patch(generator.unet, task).to(loop.device_of(vae))
-    plan = loop.Plan(task.file, steps, 2e-3 if task.file.endswith("attn") else 1e-3, average=0.995)
+    plan = loop.Plan(task.file, steps, 2e-3 if task.rank else 1e-3, average=0.995)
     loss = losses(plan, task, latents, vae, text, patch.predict, train_text=False)
     loop.train(plan, folder, patch, loss, sheet(task, latents, vae, text, patch.predict, decoder))
     return patch

@@ -3,8 +3,8 @@
 python -m miniature.training.train STAGE [--folder FOLDER] [--steps N] [--device cuda] [--published]
 
 Stages, each of which needs the ones before it: autoencoder, transparency, base, then the six SDXL layer files
-in any order, decoder, base_sd15, then the four SD1.5 layer files in any order, export. A stage that was
-broken off goes on where it was when it is started again.
+in any order, decoder, drifted, base_sd15, then the four SD1.5 layer files in any order, export. A stage that
+was broken off goes on where it was when it is started again.
 Checkpoints, loss curves and sample sheets are written into the folder.
 """
 
@@ -20,6 +20,7 @@ from miniature.nets import trained
 from miniature.training import (
     autoencoder_stage,
     drawn_scenes,
+    drift_stage,
     export,
     generator_stage,
     joint_stage,
@@ -40,6 +41,7 @@ STEPS = {
     "layer_xl_fgble2bg": 350,
     "layer_xl_bgble2fg": 2400,
     "decoder": 260,
+    "drifted": 600,
     "base_sd15": 3400,
     "layer_sd15_transparent_attn": 600,
     "layer_sd15_fg2bg": 1200,
@@ -63,6 +65,9 @@ def run(stage: str, earlier: Earlier, steps: int) -> None:
         transparency_stage.train_decoder(folder, emoji, steps, vae)
     elif stage == "base":
         generator_stage.train_base(folder, drawn_scenes.latents(folder, emoji, vae), vae, steps)
+    elif stage == "drifted":
+        made = drift_stage.busy_scenes(folder, emoji, vae, drawn_scenes.latents(folder, emoji, vae))
+        drift_stage.train(folder, made, vae, earlier.generator(), steps)
     elif stage == "base_sd15":
         text = earlier.generator().text
         generator_stage.train_base_sd15(folder, drawn_scenes.latents(folder, emoji, vae), vae, text, steps)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from lib_layerdiffusion.job.layer_results import ANSWER_KEY
 from lib_layerdiffusion.methods import METHODS, SD15, SDXL, Family, Layer, Method
-from miniature.nets.trained import SIDE, load_trained, write_layer_files
+from miniature.nets.trained import SIDE, load_drifted, load_trained, write_layer_files
 from miniature.training.backgrounds import PLACES
 from miniature.webui.host import MiniatureHost
 from miniature.webui.processing import Processed, Processing, WebUI
@@ -52,6 +52,11 @@ class Trained:
         self.webui = self._webuis[family]
         self.host.family = family.key
         self.host.title = f"the trained miniature of {family.title}"
+
+    def load_drifted(self) -> None:
+        """Choose the SDXL-like checkpoint that is far from what the layer files were made for."""
+        self.webui = WebUI(load_drifted())
+        self.host.family, self.host.title = SDXL.key, "the drifted miniature of SDXL"
 
     def run(self, arguments: list[Any], **fields: Any) -> Processed:
         """`arguments` are the script's; its first may hold all of them by name. Raises LayerDiffuseError."""
