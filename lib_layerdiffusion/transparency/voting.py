@@ -42,6 +42,10 @@ PASSES = {
 }
 """Orientations by how many are decoded; fewer than eight are spread over turns and mirrorings."""
 
+BELOW = {2: 0.5642, 3: 0.8463, 4: 1.0294, 5: 1.1630, 6: 1.2672, 7: 1.3522, 8: 1.2711}
+"""How far the lowest of so many normal values is below the one in the middle, in their deviation: the order
+statistics of Harter (1961). Of eight, it is the lower of the two in the middle."""
+
 Decode = Callable[[Tensor, Tensor], Tensor]
 """pixel [B, 3, H, W], latent [B, 4, H/8, W/8] -> [B, 4, H, W], as TransparencyDecoder."""
 
@@ -70,7 +74,7 @@ class Votes:
     the device `store` (None: where they are computed). With `adaptive`, only where the first passes
     disagree. `each` is called with how many passes are done; where it answers True, those have to do.
     `apart`, with two passes or more, is told how far the lowest of them is from the result: the mean over
-    alpha, 0 to 1.
+    alpha, 0 to 1, as it would be with eight.
     """
 
     passes: int = 8
@@ -105,12 +109,14 @@ def vote(decode: Decode, pixel: Tensor, latent: Tensor, votes: Votes = PLAIN) ->
         middle.add(result)
     combined = middle.value()
     if middle.added > 1:
-        votes.apart(_mean_alpha(combined) - _mean_alpha(middle.lowest))
+        votes.apart(_apart(combined, middle.lowest, middle.added))
     return combined
 
 
-def _mean_alpha(result: Tensor) -> float:
-    return float(result[0].float().mean())
+def _apart(combined: Tensor, lowest: Tensor, count: int) -> float:
+    """How far the lowest of so many results is from what they were combined to, as it would be of eight."""
+    difference = combined[0].float().mean() - lowest[0].float().mean()
+    return float(difference) * BELOW[len(ORIENTATIONS)] / BELOW[count]
 
 
 def _results(
@@ -152,7 +158,7 @@ def _vote_adaptively(decode: Decode, pixel: Tensor, latent: Tensor, votes: Votes
         if votes.each(number):
             return (whole[0].float() + whole[-1].float()) / 2
     combined = (whole[0].float() + whole[1].float()) / 2
-    votes.apart(_mean_alpha(combined) - _mean_alpha(torch.minimum(whole[0][:1], whole[1][:1])))
+    votes.apart(_apart(combined, torch.minimum(whole[0][:1], whole[1][:1]), FIRST))
     blocks = disputed(*whole)
     found = regions(blocks)
     if sum(region.area for region in found) >= MOST * blocks.size:
