@@ -273,6 +273,10 @@ class Host(Watch, RunsJobs, Protocol):
         """What `begin` returned for the script that is running, None where none is."""
         ...
 
+    def early_infotext(self, p: Job) -> str | None:
+        """Return what was written for the picture at hand; None where that is done when it is finished."""
+        ...
+
     # --- the page and files as they come
     def app_started(self, demo: Any, app: Any) -> None:
         """Host callback: page and API exist."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from backend import memory_management
+from modules.processing import create_infotext
 
 from lib_layerdiffusion.files.layer_patch import Patch
-from lib_layerdiffusion.hosts.base import Unet
+from lib_layerdiffusion.hosts import early_infotexts
+from lib_layerdiffusion.hosts.base import Job, Unet
 from lib_layerdiffusion.hosts.capabilities import Capabilities
 from lib_layerdiffusion.hosts.forge import ForgeHost
 
@@ -29,3 +32,13 @@ class ErsatzHost(ForgeHost):
                     key: present[key] for key in unet.lora_patches if key[0] == identity and key in present
                 }
         return count
+
+    def early_infotext(self, p: Job) -> str | None:
+        index = int(p.iteration * p.batch_size + p.batch_index)
+        lists = p.all_prompts, p.all_seeds, p.all_subseeds
+        text = create_infotext(p, *lists, index=index, all_negative_prompts=p.all_negative_prompts)
+        return str(text)
+
+    def before_image_saved(self, params: Any) -> None:
+        early_infotexts.before_image_saved(params)
+        super().before_image_saved(params)

@@ -269,6 +269,9 @@ class WebuiHost(KeepsOwnWeights, WebUIJobs, WebUIOwnJobs, WebUIPage, WebUIState,
     def name_layer(self, picture: Image.Image, layer: str) -> None:
         forge_saving.name_layer(picture, layer)
 
+    def early_infotext(self, p: Job) -> str | None:
+        return None
+
     def app_started(self, demo: Any, app: Any) -> None:
         forge_saving.install(self.keeps_every)
         self.accept_named_arguments()

@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from lib_layerdiffusion.errors import GenerationFailed
+from lib_layerdiffusion.hosts import early_infotexts
 from lib_layerdiffusion.hosts.base import Host, Job
 from lib_layerdiffusion.job import previews
 from lib_layerdiffusion.job.init_pictures import has_init_pictures
@@ -36,9 +37,22 @@ class FinishedPictures:
 
         It writes into `p` what the picture's infotext says of it alone, which hosts write right after this.
         """
+        self._clean_text(p, state)
+        written = self.host.early_infotext(p)
+        picture = self._made(p, state, picture)
+        if written is not None:
+            early_infotexts.change(p, written, self.host.early_infotext(p) or "")
+            # the text of the next one was written without
+            self._clean_text(p, state)
+        return picture
+
+    def _clean_text(self, p: Job, state: JobState) -> None:
+        """Take out of `p` what was said of the picture before."""
         for key in (WORD_KEY, TRIES_KEY):
             p.extra_generation_params.pop(key, None)
         p.extra_generation_params.update(state.text)
+
+    def _made(self, p: Job, state: JobState, picture: Image.Image) -> Image.Image:
         method = state.generation.method
         position = state.batch_position()
         frame = position % method.frames

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from lib_layerdiffusion.errors import LayerDiffuseError, for_user
-from lib_layerdiffusion.hosts import job_methods
+from lib_layerdiffusion.hosts import early_infotexts, job_methods
 from lib_layerdiffusion.hosts.base import Host, Job
 from lib_layerdiffusion.job import previews, wardrobe
 from lib_layerdiffusion.job.finished_pictures import FinishedPictures
@@ -228,6 +228,7 @@ class Hooks:
         state = state_of(p)
         if state is not None:
             self._end(p, state)
+            early_infotexts.tell(p, processed)
             if not state.delivery.conclude(processed, self.host.joins_results(p)):
                 return
             # for the web API, whose answers hold no comments

@@ -67,6 +67,8 @@ class Retries:
         alone = settings.method.decodes_alpha and settings.method.frames == 1
         self.most = most if alone and not self.is_try else 0
         self._fresh = copy.copy(p) if self.most else None
+        if self.most:
+            logger.info("A picture that fails is made again, up to %d times.", self.most)
 
     def again(self, p: Job, position: int, name: str) -> tuple[Tried | None, list[str]]:
         """Try until one is not failed; return the best that is better than failed, and all that was tried.

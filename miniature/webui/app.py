@@ -23,6 +23,8 @@ WORDS = (
 
 
 NO_SCRIPT = "None"
+DRIFTED = "sdxl, drifted"
+"""The checkpoint that is far from what the layer files were made for."""
 
 
 def build(trained: Trained) -> Any:
@@ -47,7 +49,10 @@ def build(trained: Trained) -> Any:
         fields |= {"cfg_scale": guidance, "n_iter": int(count)}
         if init is not None:
             fields |= {"init_images": [Image.fromarray(init)], "denoising_strength": strength}
-        trained.load(families[checkpoint])
+        if checkpoint == DRIFTED:
+            trained.load_drifted()
+        else:
+            trained.load(families[checkpoint])
         try:
             if chosen == NO_SCRIPT:
                 result = trained.run(list(arguments[: len(controls)]), **fields)
@@ -63,7 +68,7 @@ def build(trained: Trained) -> Any:
         with gr.Row():
             with gr.Column():
                 checkpoint = gr.Dropdown(
-                    [SDXL.key, SD15.key],
+                    [SDXL.key, SD15.key, DRIFTED],
                     value=SDXL.key,
                     label="Checkpoint",
                     elem_id="setting_sd_model_checkpoint",

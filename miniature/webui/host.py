@@ -14,7 +14,14 @@ from torch import Tensor, nn
 
 from lib_layerdiffusion.errors import LayerDiffuseError, UnsupportedMethod
 from lib_layerdiffusion.files.layer_patch import Patch, Shape
-from lib_layerdiffusion.hosts import forge_saving, forge_scripts, job_methods, left_out, saved_files
+from lib_layerdiffusion.hosts import (
+    early_infotexts,
+    forge_saving,
+    forge_scripts,
+    job_methods,
+    left_out,
+    saved_files,
+)
 from lib_layerdiffusion.hosts.base import (
     Around,
     BaseModel,
@@ -256,7 +263,11 @@ class MiniatureHost:
         if app is not None:
             accept_named_arguments(app)
 
+    def early_infotext(self, p: Processing) -> str | None:
+        return p.webui.infotext(p) if p.webui.writes_infotexts_early else None
+
     def before_image_saved(self, params: Any) -> None:
+        early_infotexts.before_image_saved(params)
         forge_saving.before_image_saved(params, self.options())
 
     # --- networks

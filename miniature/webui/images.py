@@ -90,18 +90,18 @@ def save_image(
 ) -> tuple[str, str | None]:
     """Write a file under the next free number, and as scripts change its name, which says the format.
 
-    As in hosts a JPEG file has no alpha. The infotext is in PNG files alone, and scripts are not told of it.
+    As in hosts a JPEG file has no alpha. The infotext, which scripts may change, is in PNG files alone.
     """
     path.mkdir(parents=True, exist_ok=True)
     taken = [file.stem.removeprefix(basename).partition("-")[0] for file in path.glob(f"{basename}*")]
     number = max((int(text) for text in taken if text.isdigit()), default=-1) + 1
     named = path / f"{basename}{number:05}.{extension}"
-    params = SimpleNamespace(image=image, p=p, filename=str(named), pnginfo={})
+    params = SimpleNamespace(image=image, p=p, filename=str(named), pnginfo={"parameters": info})
     for script in scripts:
         script.on_before_image_saved(params)
     metadata = PngImagePlugin.PngInfo()
-    if info is not None:
-        metadata.add_text("parameters", info)
+    if params.pnginfo["parameters"] is not None:
+        metadata.add_text("parameters", params.pnginfo["parameters"])
     opaque = Path(params.filename).suffix in (".jpg", ".jpeg")
     (image.convert("RGB") if opaque else image).save(params.filename, pnginfo=metadata)
     return str(params.filename), None

@@ -226,6 +226,8 @@ class WebUI(ExchangesCheckpoints):
         self.pnginfo = True
         self.grid = False
         self.color_correction = False
+        # right after sampling, as one of the hosts does
+        self.writes_infotexts_early = False
 
     def answer(self, p: Processing, script: Callable[..., Processed] | None = None, *args: Any) -> Processed:
         """Do what page and web API do with a request: run it, and look at what came of it.
@@ -273,12 +275,13 @@ class WebUI(ExchangesCheckpoints):
             p.run_hook("postprocess_batch", images=pixels, batch_number=iteration)
             batch = SimpleNamespace(images=list(pixels))
             p.run_hook("postprocess_batch_list", batch, batch_number=iteration)
+            early = [self.infotext(p) for p.batch_index in range(len(batch.images))]
             for p.batch_index, one in enumerate(batch.images):
                 # like hosts, without a look at what is no number
                 with np.errstate(invalid="ignore"):
                     image = Image.fromarray((one.movedim(0, -1).numpy() * 255).astype(np.uint8))
                 image = self._finish(p, image)
-                infotexts.append(self._infotext(p))
+                infotexts.append(early[p.batch_index] if self.writes_infotexts_early else self.infotext(p))
                 if self.outputs is not None and not p.do_not_save_samples:
                     kind, text = self.samples_format, infotexts[-1]
                     images.save_image(image, self.outputs, "", kind, text, p.scripts, p)
@@ -329,7 +332,8 @@ class WebUI(ExchangesCheckpoints):
         p.run_hook("postprocess_image_after_composite", composite)
         return composite.image
 
-    def _infotext(self, p: Processing) -> str:
+    def infotext(self, p: Processing) -> str:
+        """Return that of the picture at hand."""
         keys: dict[str, Any] = {"Steps": p.steps, "Seed": p.seeds[p.batch_index]}
         for key, value in p.extra_generation_params.items():
             keys[key] = value[p.batch_index] if isinstance(value, list) else value

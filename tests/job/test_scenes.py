@@ -37,13 +37,13 @@ def test_layers_are_named_where_infotext_takes_no_lists(
 ) -> None:
     """The Forge of early 2024 writes a list as it is, into every picture."""
     monkeypatch.setattr(host15, "lists_in_infotext", False)
-    written = WebUI._infotext
+    written = WebUI.infotext
 
     def infotext(self: WebUI, p: Any) -> str:
         assert not any(isinstance(value, list) for value in p.extra_generation_params.values())
         return written(self, p)
 
-    monkeypatch.setattr(WebUI, "_infotext", infotext)
+    monkeypatch.setattr(WebUI, "infotext", infotext)
     result = generate15(arguments(JOINT), n_iter=2)
     for n, image in enumerate(result.images):
         assert f"layerdiffusion_layer: {JOINT.outputs[n % 3].value}" in image.info["parameters"]

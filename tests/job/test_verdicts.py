@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from lib_layerdiffusion.job import finished_pictures
+from lib_layerdiffusion.job import finished_pictures, retries
 from lib_layerdiffusion.pictures.arithmetic import Uint8Image
 from lib_layerdiffusion.pictures.measures import measure
 from lib_layerdiffusion.request import infotext
+from miniature.webui import infotext_format
 from miniature.webui.host import MiniatureHost
-from miniature.webui.processing import Processed
+from miniature.webui.processing import Processed, WebUI
 from tests.helpers.drawn import coloured, disc
 from tests.helpers.jobs import CONDITIONED, DECODING, arguments
 from tests.helpers.sd15_jobs import JOINT, Generate
@@ -111,3 +114,32 @@ def test_the_next_picture_has_a_verdict_of_its_own(
 
 def test_a_replay_takes_no_notice_of_it() -> None:
     assert not any("verdict" in key or "tries" in key for key in infotext.keys().values())
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_text_file_and_answer_agree_whenever_the_host_writes_them(
+    webui: WebUI,
+    generate: Run,
+    host: MiniatureHost,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    early: bool,
+) -> None:
+    """Both pictures fail; of the first another try, with more Weight, is taken."""
+    webui.writes_infotexts_early, webui.outputs = early, tmp_path
+    host.settings["layerdiffuse_retries"] = 1
+    monkeypatch.setattr(retries, "REMEDIES", (retries.Remedy(heavier=True),))
+    there = coloured(np.full((64, 64), 255, np.uint8))
+    looking_like(monkeypatch, there, CLEAN, there, there, CLEAN)
+    result = generate(arguments(TRANSPARENT), n_iter=3, seed=5)
+    texts = [infotext_format.read(text) for text in result.infotexts[:3]]
+    assert [text["layerdiffusion_verdict"] for text in texts] == ["clean", "failed", "clean"]
+    assert [text["layerdiffusion_weight"] for text in texts] == ["1.2", "1.0", "1.0"]
+    assert ["layerdiffusion_tries" in text for text in texts] == [True, True, False]
+    assert result.info == result.infotexts[0]
+    for picture, text, file in zip(
+        result.images, result.infotexts, sorted(tmp_path.glob("*.png")), strict=False
+    ):
+        assert picture.info["parameters"] == text
+        with Image.open(file) as saved:
+            assert saved.info["parameters"] == text

@@ -148,6 +148,7 @@ def build_page(script: Any, webui: WebUI) -> Any:
         }
         images: list[Image.Image] = []
         shown: list[Image.Image] = []
+        said = ""
         try:
             result = webui.process_images(request(webui, script, list(values)))
         except Exception as error:
@@ -157,8 +158,9 @@ def build_page(script: Any, webui: WebUI) -> Any:
             report["images"] = [[image.mode, image.size] for image in images]
             report["alpha"] = [i.getchannel("A").getextrema() for i in images if i.mode == "RGBA"]
             report["infotext"] = result.info
+            said = "".join(f"<p>{html.escape(line)}</p>" for line in result.comments.splitlines())
         wrong = html.escape(report.get("error", ""))
-        text = f"<div class='error'>{wrong}</div>" * bool(wrong) + f"<p>job {next(jobs)}</p>"
+        text = f"<div class='error'>{wrong}</div>" * bool(wrong) + said + f"<p>job {next(jobs)}</p>"
         return [*images, *shown], json.dumps(report), text
 
     # hosts build each tab by itself, and then put it into the page
