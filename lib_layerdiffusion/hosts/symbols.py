@@ -45,6 +45,7 @@ SHARED = (
         "result_texts",
     ),
     *("forge_saving", "forge_sampling", "own_weights", "job_methods", "left_out", "saved_files"),
+    "early_infotexts",
     *("scene_files", "wrapping"),
 )
 FILES = {

@@ -275,13 +275,14 @@ class WebUI(ExchangesCheckpoints):
             p.run_hook("postprocess_batch", images=pixels, batch_number=iteration)
             batch = SimpleNamespace(images=list(pixels))
             p.run_hook("postprocess_batch_list", batch, batch_number=iteration)
-            early = [self.infotext(p) for p.batch_index in range(len(batch.images))]
+            count = len(batch.images) if self.writes_infotexts_early else 0
+            early = [self.infotext(p) for p.batch_index in range(count)]
             for p.batch_index, one in enumerate(batch.images):
                 # like hosts, without a look at what is no number
                 with np.errstate(invalid="ignore"):
                     image = Image.fromarray((one.movedim(0, -1).numpy() * 255).astype(np.uint8))
                 image = self._finish(p, image)
-                infotexts.append(early[p.batch_index] if self.writes_infotexts_early else self.infotext(p))
+                infotexts.append(early[p.batch_index] if early else self.infotext(p))
                 if self.outputs is not None and not p.do_not_save_samples:
                     kind, text = self.samples_format, infotexts[-1]
                     images.save_image(image, self.outputs, "", kind, text, p.scripts, p)
