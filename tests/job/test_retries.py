@@ -59,15 +59,11 @@ def test_so_many_tries_and_no_more_and_what_was_tried_is_written_down(run: Any, 
     tried = [
         {"seed": 5, "count": 1, "method": OTHER.label, "weight": 1.0},
         {"seed": 6, "count": 1, "method": TRANSPARENT.label, "weight": 1.0},
-        {"seed": 5, "count": 1, "method": TRANSPARENT.label, "weight": 1.2},
+        {"seed": 6, "count": 1, "method": OTHER.label, "weight": 1.0},
     ]
     assert passes.seen[1:] == tried[:most]
-    texts = [
-        "seed 5 failed",
-        f"seed 5 method {OTHER.label} failed",
-        "seed 6 failed",
-        "seed 5 weight 1.2 failed",
-    ]
+    other = f"method {OTHER.label} failed"
+    texts = ["seed 5 failed", f"seed 5 {other}", "seed 6 failed", f"seed 6 {other}"]
     params = infotext_format.read(result.infotexts[0])
     assert params["layerdiffusion_tries"] == "; ".join(texts[: most + 1])
     (told,) = json.loads(result.js())["extra_generation_params"]["layerdiffusion_verdicts"]
@@ -93,7 +89,9 @@ def test_each_picture_is_tried_alone(run: Any) -> None:
 def test_another_large_file_is_not_fetched_for_a_try(run: Any, host: MiniatureHost) -> None:
     (host.models_dir() / "layer_model" / OTHER.weights.filename).unlink()
     _, passes = run(3)
-    assert [one["method"] for one in passes.seen] == [TRANSPARENT.label] * 3
+    assert [one["method"] for one in passes.seen] == [TRANSPARENT.label] * 4
+    assert [one["seed"] for one in passes.seen] == [5, 6, 5, 7]
+    assert [one["weight"] for one in passes.seen] == [1.0, 1.0, 1.2, 1.0]
 
 
 def test_layers_of_a_scene_belong_together(generate15: Generate, host15: MiniatureHost) -> None:
