@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from miniature.webui.processing import Processed, Processing, WebUI
 SDXL_METHODS = tuple(method for method in METHODS if method.family is SDXL)
 DECODING = tuple(method for method in SDXL_METHODS if method.decodes_alpha)
 CONDITIONED = tuple(method for method in SDXL_METHODS if method.pictures)
+
+VERDICT = re.compile(r"(The picture|Picture \d+ of \d+): (weak|failed)\. ")
 
 ONE_PASS = {"layerdiffuse_decode_passes": 1}
 """A setting for tests that do not look at how a picture is decoded."""
@@ -49,6 +52,11 @@ def arguments(method: Method | str = SDXL_METHODS[0], **changes: Any) -> list[An
 def request(webui: WebUI, script: Any, args: list[Any] | None = None, **settings: Any) -> Processing:
     values = {"prompt": "a cup made of glass", "steps": 2, "width": 64, "height": 64, **settings}
     return Processing(webui, scripts=[script], script_args=args if args is not None else [False], **values)
+
+
+def notes(p: Processing) -> list[str]:
+    """What is shown under the pictures, but for their verdicts."""
+    return [line for line in p.comments if not VERDICT.match(line)]
 
 
 def pixels(result: Processed) -> np.ndarray:

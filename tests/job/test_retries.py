@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from lib_layerdiffusion.errors import GenerationFailed
+from lib_layerdiffusion.files.store import WeightStore
 from lib_layerdiffusion.job.generation import Generation
 from miniature.webui import infotext_format
 from miniature.webui.host import MiniatureHost
@@ -86,8 +87,9 @@ def test_each_picture_is_tried_alone(run: Any) -> None:
     assert result.all_seeds == plain.all_seeds
 
 
-def test_another_large_file_is_not_fetched_for_a_try(run: Any, host: MiniatureHost) -> None:
-    (host.models_dir() / "layer_model" / OTHER.weights.filename).unlink()
+def test_another_large_file_is_not_fetched_for_a_try(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = WeightStore.has
+    monkeypatch.setattr(WeightStore, "has", lambda self, file: file != OTHER.weights and there(self, file))
     _, passes = run(3)
     assert [one["method"] for one in passes.seen] == [TRANSPARENT.label] * 4
     assert [one["seed"] for one in passes.seen] == [5, 6, 5, 7]

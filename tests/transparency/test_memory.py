@@ -21,7 +21,7 @@ from lib_layerdiffusion.transparency.voting import PASSES, Votes
 from miniature.webui.host import MiniatureHost
 from miniature.webui.processing import Processed, Processing, WebUI
 from miniature.webui.script import load_script
-from tests.helpers.jobs import DECODING, SDXL_METHODS, arguments, picture, request
+from tests.helpers.jobs import DECODING, SDXL_METHODS, arguments, notes, picture, request
 
 Generate = Callable[..., Processed]
 
@@ -167,7 +167,7 @@ def test_decode_steps_down_until_it_fits(
     results = webui.process_images(p).images
     assert np.abs(np.asarray(results[0]).astype(int) - expected).max() <= 1
     assert np.asarray(results[0])[..., 3].std() > 1
-    assert p.comments == [
+    assert notes(p) == [
         f"Memory ran out while decoding the transparency; doing it {way}, which is slower."
         for way in WAYS[:times]
     ]
@@ -175,7 +175,7 @@ def test_decode_steps_down_until_it_fits(
     assert len(freed) == times
     p = request(webui, script, arguments(), **size)
     webui.process_images(p)
-    assert p.comments == []
+    assert notes(p) == []
 
 
 @pytest.mark.usefixtures("accelerator")
@@ -237,7 +237,7 @@ def test_encode_steps_down_to_the_cpu(
     Refuse(monkeypatch, codec, "encode_offset", 1)
     p = request(webui, script, arguments(), **fields)
     assert webui.process_images(p).images[0].tobytes() == expected
-    assert p.comments == [
+    assert notes(p) == [
         "Memory ran out while encoding the transparency; doing it on the CPU, which is slower."
     ]
 
@@ -264,14 +264,14 @@ def test_decode_beyond_float16_is_done_in_float32(
     monkeypatch.setattr(TransparencyDecoder, "from_state_dict", blown_up)
     p = request(webui, half_script, arguments(), batch_size=2)
     result = np.asarray(webui.process_images(p).images[0]).astype(int)
-    assert p.comments == [
+    assert notes(p) == [
         "Numbers became too large for float16 while decoding the transparency; doing it in float32."
     ]
     assert np.abs(result - expected).max() <= 1
     # later jobs know
     p = request(webui, half_script, arguments())
     webui.process_images(p)
-    assert p.comments == []
+    assert notes(p) == []
 
 
 def test_encode_beyond_float16_is_done_in_float32(
@@ -289,7 +289,7 @@ def test_encode_beyond_float16_is_done_in_float32(
     monkeypatch.setattr(TransparencyEncoder, "from_state_dict", blown_up)
     p = request(webui, half_script, arguments(), **fields)
     assert webui.process_images(p).images[0].mode == "RGBA"
-    assert p.comments == [
+    assert notes(p) == [
         "Numbers became too large for float16 while encoding the transparency; doing it in float32."
     ]
 
