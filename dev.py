@@ -62,7 +62,7 @@ STYLE = (["ruff", "format", "--check", "."], ["ruff", "check", "."])
 TYPES = ["mypy"]
 # Whole files go to a process, which keeps what the tests of a file share. Three for two cores: some tests
 # wait for a browser or a server.
-PYTEST = ["pytest", "-n", "4", "--dist", "loadfile", "--no-loadscope-reorder"]
+PYTEST = ["pytest", "-n", "3", "--dist", "loadfile", "--no-loadscope-reorder"]
 
 
 class Failure(Exception):

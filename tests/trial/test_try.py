@@ -22,6 +22,7 @@ from lib_layerdiffusion.trial.main import ALL_RIGHT, COULD_NOT_RUN, INTERRUPTED,
 from miniature.webui import images
 from miniature.webui.host import MiniatureHost
 from miniature.webui.site import Site
+from tests.helpers import hub_server
 
 Attempt = Callable[..., int]
 Plant = Callable[[pytest.MonkeyPatch, Site], None]
@@ -223,6 +224,28 @@ def test_methods_whose_files_are_missing(
     shown = capsys.readouterr()
     assert "Files: note, 2 of 3 are there; 743 MB will be fetched: layer_xl_transparent_attn\n" in shown.out
     assert "The WebUI refused it with status 500: layer_xl_transparent_attn" in the_case(shown.out, NAME)
+
+
+def test_a_missing_file_is_fetched_when_that_is_said(
+    attempt: Attempt,
+    site: Site,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    name = "layer_xl_transparent_attn.safetensors"
+    folder, own = tmp_path / FOLDER, site.trained.host.models_dir() / FOLDER
+    folder.mkdir()
+    for file in own.glob("*transparent_*coder.safetensors"):
+        (folder / file.name).symlink_to(file)
+    monkeypatch.setattr(site.trained.host, "_models_dir", tmp_path)
+    with hub_server.serve() as hub:
+        hub.files = {name: (own / name).read_bytes()}
+        monkeypatch.setitem(site.trained.host.settings, "layerdiffuse_download_source", hub.endpoint)
+        assert attempt(*ONE, "--fetch") == ALL_RIGHT
+        assert len(hub.downloads) == 1
+    assert "Files: note, 2 of 3 are there; 743 MB will be fetched" in capsys.readouterr().out
+    assert (folder / name).read_bytes() == (own / name).read_bytes()
 
 
 def test_ctrl_c_leaves_the_report_of_what_was_done(
