@@ -241,7 +241,7 @@ def test_a_missing_file_is_fetched_when_that_is_said(
     monkeypatch.setattr(site.trained.host, "_models_dir", tmp_path)
     with hub_server.serve() as hub:
         hub.files = {name: (own / name).read_bytes()}
-        monkeypatch.setitem(site.trained.host.settings, "layerdiffuse_download_source", hub.endpoint)
+        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
         assert attempt(*ONE, "--fetch") == ALL_RIGHT
         assert len(hub.downloads) == 1
     assert "Files: note, 2 of 3 are there; 743 MB will be fetched" in capsys.readouterr().out
