@@ -18,15 +18,19 @@ from lib_layerdiffusion.models.blocks import HEAD_DIM, AttentionBlock, ResnetBlo
 from lib_layerdiffusion.models.encoder_and_decoder import LATENT_LEVEL, TransparencyDecoder
 
 
+def norm(layer: nn.GroupNorm, x: Tensor) -> Tensor:
+    return F.group_norm(x, layer.num_groups, layer.weight, layer.bias, layer.eps)
+
+
 def resnet(block: ResnetBlock, x: Tensor) -> Tensor:
-    h = block.conv1(F.silu(block.norm1(x)))
-    h = block.conv2(F.silu(block.norm2(h)))
+    h = block.conv1(F.silu(norm(block.norm1, x)))
+    h = block.conv2(F.silu(norm(block.norm2, h)))
     return h + (x if block.conv_shortcut is None else block.conv_shortcut(x))
 
 
 def attention(block: AttentionBlock, x: Tensor) -> Tensor:
     batch, channels, height, width = x.shape
-    tokens = block.group_norm(x).flatten(2).transpose(1, 2)
+    tokens = norm(block.group_norm, x).flatten(2).transpose(1, 2)
 
     def heads(project: nn.Linear) -> Tensor:
         return project(tokens).unflatten(2, (-1, HEAD_DIM)).transpose(1, 2)
@@ -63,7 +67,7 @@ def forward(network: TransparencyDecoder, pixel: Tensor, latent: Tensor) -> Tens
             x = layers(up, torch.cat([x, skips.pop()], dim=1), n)
         for upsample in up.upsamplers:
             x = upsample.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
-    return network.conv_out(F.silu(network.conv_norm_out(x)))
+    return network.conv_out(F.silu(norm(network.conv_norm_out, x)))
 
 
 def decode(

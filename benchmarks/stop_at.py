@@ -95,10 +95,11 @@ def compare(
 ) -> None:
     """Add the rows of one layer file."""
     original = Patcher(shared)
+    dtype = next(shared.network.parameters()).dtype
 
     def patched(sigma_end: float) -> Patcher:
         patcher = Patcher(shared, [(what, 1.0, patches)])
-        patcher.rule = StepRule(original, sigma_end, None if concat is None else concat.to(start))
+        patcher.rule = StepRule(original, sigma_end, None if concat is None else concat.to(dtype))
         return patcher
 
     sigma_end = NoiseSchedule().percent_to_sigma(0.5)

@@ -148,14 +148,17 @@ def merge(weight: Tensor, patches: Iterable[tuple[Patch, float]]) -> Tensor:
     merged = weight.float()
     for patch, strength in patches:
         if isinstance(patch, Lora):
-            delta = patch.up.float().flatten(1) @ patch.down.float().flatten(1)
+            up, down = (factor.to(weight.device).float().flatten(1) for factor in (patch.up, patch.down))
+            delta = up @ down
             merged = merged + strength * delta.reshape(merged.shape)
         elif patch.delta.shape == merged.shape:
-            merged = merged + strength * patch.delta.float()
+            merged = merged + strength * patch.delta.to(weight.device).float()
         else:
             shape = [max(sides) for sides in zip(merged.shape, patch.delta.shape, strict=True)]
             wide = merged.new_zeros(shape)
             wide[tuple(slice(n) for n in merged.shape)] = merged
-            wide[tuple(slice(n) for n in patch.delta.shape)] += strength * patch.delta.float()
+            wide[tuple(slice(n) for n in patch.delta.shape)] += (
+                strength * patch.delta.to(weight.device).float()
+            )
             merged = wide
     return merged.to(weight.dtype)

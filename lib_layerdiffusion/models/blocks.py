@@ -26,8 +26,23 @@ ORDER_PAYS = 256 * 256
 KERNEL_PAYS = 32 * 32
 """Positions from which on one kernel for enlarging and convolving saves more than it takes to make."""
 
+APART = {"cuda"}
+"""Kinds of device that give each group of a normalisation to one multiprocessor: with four groups the others
+wait. There statistics are measured by all of them, and applied in a step of their own."""
+
+APART_PAYS = 1 << 16
+"""Values of a group from which on that saves more than its additional kernels take to start."""
+
 Affine = tuple[Tensor, Tensor]
 """Scale and shift [B, C, 1, 1], float32."""
+
+
+def apply_affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Return x * scale + shift for x [B, C, H, W], computed in float32, in x's dtype."""
+    if x.device.type in APART and not torch.is_grad_enabled():
+        # the kernel converts as it reads and writes: no copy in float32
+        return torch.addcmul(shift, x, scale, out=torch.empty_like(x))
+    return torch.addcmul(shift, x.float(), scale).to(x.dtype)
 
 
 class PictureNorm(nn.GroupNorm):
@@ -42,8 +57,12 @@ class PictureNorm(nn.GroupNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.given is not None:
-            scale, shift = self.given
-            return torch.addcmul(shift, x.float(), scale).to(x.dtype)
+            return apply_affine(x, *self.given)
+        if self._pays_apart(x):
+            found = self._measured(x)
+            if self.keeps:
+                self.kept = found
+            return apply_affine(x, *found)
         if self.keeps:
             batch, channels = x.shape[:2]
             size, groups = x.shape[2:].numel(), self.num_groups
@@ -53,6 +72,21 @@ class PictureNorm(nn.GroupNorm):
             self.kept = self.scale_and_shift(mean, factor)
             return normal
         return super().forward(x)
+
+    def _pays_apart(self, x: Tensor) -> bool:
+        large = x.shape[1:].numel() >= APART_PAYS * self.num_groups
+        return large and x.device.type in APART and not torch.is_grad_enabled()
+
+    def _measured(self, x: Tensor) -> Affine:
+        """Return the scale and shift that normalise x [B, C, H, W], in as few kernels as there can be."""
+        groups = x.unflatten(1, (self.num_groups, -1))
+        # the deviation, since the variance of what float16 holds may be more than it holds
+        deviation, mean = torch.std_mean(groups, (2, 3, 4), correction=0)
+        factor = (deviation.float().square() + self.eps).rsqrt()[..., None]
+        weight, bias = (values.unflatten(0, (self.num_groups, -1)) for values in (self.weight, self.bias))
+        scale = factor * weight
+        shift = torch.addcmul(bias, mean[..., None], scale, value=-1)
+        return scale.flatten(1)[..., None, None], shift.flatten(1)[..., None, None]
 
     def scale_and_shift(self, mean: Tensor, factor: Tensor) -> Affine:
         """Return the scale and shift that a mean and an inverse deviation by group, [B, groups], come to."""

@@ -22,6 +22,7 @@ from lib_layerdiffusion.models.blocks import (
     PictureNorm,
     ResnetBlock,
     activate,
+    apply_affine,
     attend,
     is_tuned,
 )
@@ -177,7 +178,7 @@ class StripDecoder:
             norm.kept = scale, shift
 
         def prepare(rows: Tensor) -> Tensor:
-            normal = torch.addcmul(shift, rows.float(), scale).to(rows.dtype)
+            normal = apply_affine(rows, scale, shift)
             return activate(normal) if active else normal
 
         return prepare

@@ -31,6 +31,11 @@ All of these are counted by `benchmarks.decode_memory`.
 """
 
 
+TOGETHER = 1024 * 1024
+"""Pixels of the passes that an accelerator computes in one batch, as many as one pass of a large picture has.
+One by one, the passes of a small picture leave it waiting for the next kernel."""
+
+
 @dataclass(frozen=True)
 class Way:
     """One way, and what it needs: `values` of the decoder's dtype on the compute device, beside the network.
@@ -58,9 +63,12 @@ class Way:
 def ways(device: torch.device, height: int, width: int, votes: Votes, low_memory: bool = False) -> list[Way]:
     """Return the ways for a picture of height x width pixels, for one after the other to be tried.
 
-    `low_memory` leaves out those that have all activations of the picture at once.
+    `low_memory` leaves out those that have all activations of the picture at once. An accelerator computes as
+    many passes at once as TOGETHER says, and no fewer than `votes` say.
     """
     pixels = height * width
+    if device.type != "cpu":
+        votes = replace(votes, at_once=min(votes.passes, max(votes.at_once, TOGETHER // pixels)))
     single = replace(votes, at_once=1)
     # the lower half of the results so far, the newest, and one to exchange with
     results = pixels * 4 * (votes.passes // 2 + 2)

@@ -29,16 +29,20 @@ def decoder() -> TransparencyDecoder:
     return network
 
 
-@pytest.fixture(params=["tuned", "plain forms"])
+@pytest.fixture(params=["tuned", "plain forms", "measured apart"])
 def forms(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Both what CPUs use, of small pictures too, and what every other device does."""
-    before = set(blocks.TUNED)
+    """What CPUs use, of small pictures too, what every other device does, and what some do besides."""
+    before, apart = set(blocks.TUNED), set(blocks.APART)
     monkeypatch.setattr(blocks, "ORDER_PAYS", 0)
     monkeypatch.setattr(blocks, "KERNEL_PAYS", 0)
+    monkeypatch.setattr(blocks, "APART_PAYS", 0)
     if request.param != "tuned":
         blocks.TUNED.clear()
+    if request.param == "measured apart":
+        blocks.APART.add("cpu")
     yield
     blocks.TUNED.update(before)
+    blocks.APART.intersection_update(apart)
 
 
 def inputs(size: tuple[int, int], batch: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
@@ -70,6 +74,26 @@ def test_a_pass_in_strips(decoder: TransparencyDecoder, size: tuple[int, int], v
     torch.testing.assert_close(first, plain, atol=TOLERANCE, rtol=0)
     torch.testing.assert_close(strips(pixel, latent), plain, atol=TOLERANCE, rtol=0)
     assert torch.equal(first, kept)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("size", [1.0, 3000.0])
+def test_statistics_measured_apart_hold_in_half_precision(
+    dtype: torch.dtype, size: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of values whose squares are more than float16 holds."""
+    monkeypatch.setattr(blocks, "APART", {"cpu"})
+    monkeypatch.setattr(blocks, "APART_PAYS", 0)
+    torch.manual_seed(0)
+    norm = blocks.group_norm(16)
+    torch.nn.init.normal_(norm.weight)
+    torch.nn.init.normal_(norm.bias)
+    x = (torch.randn(2, 16, 24, 40) * size + size).to(dtype)
+    expected = F.group_norm(x.double(), 4, norm.weight.double(), norm.bias.double())
+    found = norm.to(dtype)(x)
+    assert found.dtype is dtype
+    torch.testing.assert_close(found.double(), expected, atol=8 * torch.finfo(dtype).eps, rtol=0.01)
 
 
 @torch.inference_mode()

@@ -144,7 +144,7 @@ class Refuse:
         return self.function(*args, **kwargs)
 
 
-WAYS = ["in strips", "in strips and main memory", "on the CPU"]
+WAYS = ["one pass at a time", "in strips", "in strips and main memory", "on the CPU"]
 
 
 @pytest.fixture
@@ -153,8 +153,19 @@ def accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MiniatureHost, "compute_device", lambda self: torch.device("cuda"))
 
 
+@pytest.mark.parametrize(
+    ("device", "side", "passes", "at_once"),
+    [("cuda", 512, 8, 4), ("cuda", 256, 8, 8), ("cuda", 256, 2, 2), ("cuda", 768, 8, 1), ("cpu", 256, 8, 1)],
+)
+def test_an_accelerator_computes_passes_of_small_pictures_together(
+    device: str, side: int, passes: int, at_once: int
+) -> None:
+    """A batch has no more pixels than one pass of a picture of 1024x1024."""
+    assert ways.ways(torch.device(device), side, side, Votes(passes))[0].votes.at_once == at_once
+
+
 @pytest.mark.usefixtures("accelerator")
-@pytest.mark.parametrize("times", [1, 2, 3])
+@pytest.mark.parametrize("times", [1, 2, 3, 4])
 def test_decode_steps_down_until_it_fits(
     webui: WebUI, script: Any, generate: Generate, monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
@@ -193,7 +204,7 @@ def test_the_next_picture_begins_where_the_last_one_found_room(
 
     monkeypatch.setattr(ways, "decode_rgba", too_large_as_a_whole)
     generate(arguments(), batch_size=3)
-    assert tried == [False, True, True, True]
+    assert tried == [False, False, True, True, True]
 
 
 @pytest.mark.parametrize(("low_memory", "device"), [(True, "cuda"), (False, "cpu")])
