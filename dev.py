@@ -224,13 +224,13 @@ def side_by_side(tools: dict[str, tuple[list[str], Environment]]) -> dict[str, i
 
 
 def write_timings() -> int:
-    """Note the tests of half a second or more, fixtures that they alone use included."""
+    """Note the tests of half a second or more, and their seconds, fixtures that they use first included."""
     with tempfile.TemporaryDirectory() as folder:
         times = Path(folder) / "times.txt"
         status = run([str(MAIN.python), "-m", *PYTEST, f"--times={times}"])
         pairs = (line.split(" ", 1) for line in times.read_text("utf-8").splitlines())
-        slow = sorted({name for seconds, name in pairs if float(seconds) >= 0.5})
-    SLOW.write_text("".join(f"{name}\n" for name in slow), "utf-8")
+        slow = {name: float(seconds) for seconds, name in pairs if float(seconds) >= 0.5}
+    SLOW.write_text("".join(f"{slow[name]:.1f} {name}\n" for name in sorted(slow)), "utf-8")
     return status
 
 

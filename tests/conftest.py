@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import shutil
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -46,9 +46,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    slow = set(SLOW.read_text("utf-8").splitlines())
+    lines = (line.split(" ", 1) for line in SLOW.read_text("utf-8").splitlines())
+    slow = {name: float(seconds) for seconds, name in lines}
     # processes take one file after the other: what takes long comes first, so that they end together
-    weights = Counter(item.path for item in items if item.nodeid in slow)
+    weights: defaultdict[Path, float] = defaultdict(float)
+    for item in items:
+        weights[item.path] += slow.get(item.nodeid, 0)
     items.sort(key=lambda item: -weights[item.path])
     if config.getoption("--quick"):
         left_out = [item for item in items if item.nodeid in slow]

@@ -29,7 +29,10 @@ def decoder() -> TransparencyDecoder:
     return network
 
 
-@pytest.fixture(params=["tuned", "plain forms", "measured apart"])
+FORMS = ["tuned", "plain forms", "measured apart"]
+
+
+@pytest.fixture(params=FORMS)
 def forms(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What CPUs use, of small pictures too, what every other device does, and what some do besides."""
     before, apart = set(blocks.TUNED), set(blocks.APART)
@@ -62,8 +65,10 @@ def test_a_pass(decoder: TransparencyDecoder, size: tuple[int, int]) -> None:
 
 @torch.inference_mode()
 @pytest.mark.usefixtures("forms")
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("values", [16, 300, 5000, 1 << 20])
+@pytest.mark.parametrize("forms", FORMS[:2], indirect=True)
+@pytest.mark.parametrize(
+    ("values", "size"), [(16, SIZES[0]), *((n, size) for n in (300, 5000, 1 << 20) for size in SIZES)]
+)
 def test_a_pass_in_strips(decoder: TransparencyDecoder, size: tuple[int, int], values: int) -> None:
     """From two rows of every layer at a time to nearly all layers as a whole; twice with the same memory."""
     pixel, latent = inputs(size, batch=2)
