@@ -149,16 +149,14 @@ def merge(weight: Tensor, patches: Iterable[tuple[Patch, float]]) -> Tensor:
     for patch, strength in patches:
         if isinstance(patch, Lora):
             up, down = (factor.to(weight.device).float().flatten(1) for factor in (patch.up, patch.down))
-            delta = up @ down
-            merged = merged + strength * delta.reshape(merged.shape)
-        elif patch.delta.shape == merged.shape:
-            merged = merged + strength * patch.delta.to(weight.device).float()
+            delta = (up @ down).reshape(merged.shape)
         else:
-            shape = [max(sides) for sides in zip(merged.shape, patch.delta.shape, strict=True)]
-            wide = merged.new_zeros(shape)
-            wide[tuple(slice(n) for n in merged.shape)] = merged
-            wide[tuple(slice(n) for n in patch.delta.shape)] += (
-                strength * patch.delta.to(weight.device).float()
-            )
-            merged = wide
+            delta = patch.delta.to(weight.device).float()
+        if delta.shape == merged.shape:
+            merged = merged + strength * delta
+            continue
+        wide = merged.new_zeros([max(sides) for sides in zip(merged.shape, delta.shape, strict=True)])
+        wide[tuple(slice(n) for n in merged.shape)] = merged
+        wide[tuple(slice(n) for n in delta.shape)] += strength * delta
+        merged = wide
     return merged.to(weight.dtype)

@@ -82,19 +82,14 @@ class PictureNorm(nn.GroupNorm):
         groups = x.unflatten(1, (self.num_groups, -1))
         # the deviation, since the variance of what float16 holds may be more than it holds
         deviation, mean = torch.std_mean(groups, (2, 3, 4), correction=0)
-        factor = (deviation.float().square() + self.eps).rsqrt()[..., None]
-        weight, bias = (values.unflatten(0, (self.num_groups, -1)) for values in (self.weight, self.bias))
-        scale = factor * weight
-        shift = torch.addcmul(bias, mean[..., None], scale, value=-1)
-        return scale.flatten(1)[..., None, None], shift.flatten(1)[..., None, None]
+        return self.scale_and_shift(mean, (deviation.float().square() + self.eps).rsqrt())
 
     def scale_and_shift(self, mean: Tensor, factor: Tensor) -> Affine:
         """Return the scale and shift that a mean and an inverse deviation by group, [B, groups], come to."""
-        members = self.num_channels // self.num_groups
-        mean, factor = (values.float().repeat_interleave(members, 1) for values in (mean, factor))
-        scale = factor * self.weight.float()
-        shift = self.bias.float() - mean * scale
-        return scale[:, :, None, None], shift[:, :, None, None]
+        weight, bias = (values.unflatten(0, (self.num_groups, -1)) for values in (self.weight, self.bias))
+        scale = factor.float()[..., None] * weight
+        shift = torch.addcmul(bias.float(), mean.float()[..., None], scale, value=-1)
+        return scale.flatten(1)[..., None, None], shift.flatten(1)[..., None, None]
 
 
 @contextmanager

@@ -64,10 +64,10 @@ def ways(device: torch.device, height: int, width: int, votes: Votes, low_memory
     """Return the ways for a picture of height x width pixels, for one after the other to be tried.
 
     `low_memory` leaves out those that have all activations of the picture at once. An accelerator computes as
-    many passes at once as TOGETHER says, and no fewer than `votes` say.
+    many passes at once as TOGETHER says, no fewer than `votes` say, and one by one where they are adaptive.
     """
     pixels = height * width
-    if device.type != "cpu":
+    if device.type != "cpu" and not votes.adaptive:
         votes = replace(votes, at_once=min(votes.passes, max(votes.at_once, TOGETHER // pixels)))
     single = replace(votes, at_once=1)
     # the lower half of the results so far, the newest, and one to exchange with

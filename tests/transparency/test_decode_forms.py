@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -33,19 +31,12 @@ FORMS = ["tuned", "plain forms", "measured apart"]
 
 
 @pytest.fixture(params=FORMS)
-def forms(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def forms(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """What CPUs use, of small pictures too, what every other device does, and what some do besides."""
-    before, apart = set(blocks.TUNED), set(blocks.APART)
-    monkeypatch.setattr(blocks, "ORDER_PAYS", 0)
-    monkeypatch.setattr(blocks, "KERNEL_PAYS", 0)
-    monkeypatch.setattr(blocks, "APART_PAYS", 0)
-    if request.param != "tuned":
-        blocks.TUNED.clear()
-    if request.param == "measured apart":
-        blocks.APART.add("cpu")
-    yield
-    blocks.TUNED.update(before)
-    blocks.APART.intersection_update(apart)
+    for name in ("ORDER_PAYS", "KERNEL_PAYS", "APART_PAYS"):
+        monkeypatch.setattr(blocks, name, 0)
+    monkeypatch.setattr(blocks, "TUNED", {"cpu"} if request.param == "tuned" else set())
+    monkeypatch.setattr(blocks, "APART", {"cpu"} if request.param == "measured apart" else set())
 
 
 def inputs(size: tuple[int, int], batch: int = 1) -> tuple[torch.Tensor, torch.Tensor]:

@@ -162,6 +162,8 @@ def test_an_accelerator_computes_passes_of_small_pictures_together(
 ) -> None:
     """A batch has no more pixels than one pass of a picture of 1024x1024."""
     assert ways.ways(torch.device(device), side, side, Votes(passes))[0].votes.at_once == at_once
+    adaptive = ways.ways(torch.device(device), side, side, Votes(adaptive=True))
+    assert adaptive[0].votes.at_once == 1
 
 
 @pytest.mark.usefixtures("accelerator")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +195,19 @@ def test_nothing_of_a_fault_is_left_for_other_tests(
     assert "WRONG" not in capsys.readouterr().out
 
 
+def only_some_files(
+    site: Site, models: Path, monkeypatch: pytest.MonkeyPatch, without: Sequence[str]
+) -> Path:
+    """Give the WebUI a folder of models without the layer files whose names hold one of these; return it."""
+    folder = models / FOLDER
+    folder.mkdir()
+    for file in (site.trained.host.models_dir() / FOLDER).glob("*.safetensors"):
+        if not any(part in file.name for part in without):
+            (folder / file.name).symlink_to(file)
+    monkeypatch.setattr(site.trained.host, "_models_dir", models)
+    return folder
+
+
 def test_methods_whose_files_are_missing(
     attempt: Attempt,
     site: Site,
@@ -204,13 +217,7 @@ def test_methods_whose_files_are_missing(
 ) -> None:
     """Those that were not named are left out; those that were are a fault; nothing is fetched unasked."""
     name = "layer_xl_transparent_attn.safetensors"
-    folder = tmp_path / FOLDER
-    folder.mkdir()
-    own = site.trained.host.models_dir() / FOLDER
-    for file in own.glob("*.safetensors"):
-        if file.name != name and "conv" not in file.name:
-            (folder / file.name).symlink_to(file)
-    monkeypatch.setattr(site.trained.host, "_models_dir", tmp_path)
+    folder = only_some_files(site, tmp_path, monkeypatch, without=("attn.", "conv."))
     assert attempt("--methods", "layer_xl_transparent_attn") == COULD_NOT_RUN
     shown = capsys.readouterr()
     assert (
@@ -234,11 +241,8 @@ def test_a_missing_file_is_fetched_when_that_is_said(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     name = "layer_xl_transparent_attn.safetensors"
-    folder, own = tmp_path / FOLDER, site.trained.host.models_dir() / FOLDER
-    folder.mkdir()
-    for file in own.glob("*transparent_*coder.safetensors"):
-        (folder / file.name).symlink_to(file)
-    monkeypatch.setattr(site.trained.host, "_models_dir", tmp_path)
+    own = site.trained.host.models_dir() / FOLDER
+    folder = only_some_files(site, tmp_path, monkeypatch, without=("attn.", "conv."))
     with hub_server.serve() as hub:
         hub.files = {name: (own / name).read_bytes()}
         monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
