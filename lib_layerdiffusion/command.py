@@ -54,9 +54,7 @@ def _named(name: str) -> Sequence[WeightFile]:
         raise BadSetting(
             f'There is no "{name}". Name a method, sdxl, sd15, all, or one of: {known}.'
         ) from None
-    if not method.decodes_alpha:
-        return [method.weights]
-    return [method.weights, method.family.decoder, method.family.encoder]
+    return method.files
 
 
 def default_folder() -> Path:

@@ -22,6 +22,7 @@ class Injection(Enum):
 
     ATTENTION_SHARING = "attention sharing"
     WEIGHT_PATCH = "weight patch"
+    NONE = "none"
 
 
 class Holds(Enum):
@@ -31,6 +32,7 @@ class Holds(Enum):
     TRANSPARENCY_DECODER = "transparency decoder"
     WEIGHT_PATCH = "weight patch"
     ATTENTION_SHARING = "attention sharing"
+    NOTHING = "nothing"
 
 
 @dataclass(frozen=True)
@@ -91,9 +93,27 @@ class Method:
         return self.outputs if self.frames > 1 else ()
 
     @property
-    def decodes_alpha(self) -> bool:
-        """The foreground, always frame 0, gets its transparency decoded."""
+    def makes_alpha(self) -> bool:
+        """The foreground, always frame 0, comes out transparent."""
         return Layer.FOREGROUND in self.outputs
+
+    @property
+    def keeps_alpha(self) -> bool:
+        """Its transparency is that of the init picture, and the model is any."""
+        return self.makes_alpha and self.family.injection is Injection.NONE
+
+    @property
+    def decodes_alpha(self) -> bool:
+        """Its transparency is decoded."""
+        return self.makes_alpha and not self.keeps_alpha
+
+    @property
+    def files(self) -> tuple[WeightFile, ...]:
+        """Return all released files that it needs."""
+        if self.family.injection is Injection.NONE:
+            return ()
+        both = (self.family.decoder, self.family.encoder) if self.decodes_alpha else ()
+        return (self.weights, *both)
 
     @property
     def resizes_pictures(self) -> bool:
@@ -127,6 +147,9 @@ SDXL = Family(
     encoder=WeightFile("vae_transparent_encoder", Holds.TRANSPARENCY_ENCODER, (2365008, 4728544), ""),
 )
 FAMILIES: tuple[Family, ...] = (SD15, SDXL)
+"""Those with weight files."""
+NO_FILE = WeightFile("", Holds.NOTHING, (0,))
+ANY = Family("any", "any", Injection.NONE, decoder=NO_FILE, encoder=NO_FILE)
 
 _FG, _BG, _BLEND = Layer.FOREGROUND, Layer.BACKGROUND, Layer.BLENDED
 
@@ -253,10 +276,11 @@ METHODS: tuple[Method, ...] = (
         outputs=(_FG,),
         aliases=("From Background and Blending to Foreground",),
     ),
+    Method("(Any) Keep Transparency", ANY, NO_FILE),
 )
 
 WEIGHT_FILES: tuple[WeightFile, ...] = (
-    *(method.weights for method in METHODS),
+    *(method.weights for method in METHODS if method.weights is not NO_FILE),
     *(file for family in FAMILIES for file in (family.decoder, family.encoder)),
 )
 """All released files."""
@@ -273,6 +297,7 @@ def alternatives(method: Method) -> list[Method]:
         one
         for one in METHODS
         if one is not method
+        and method.weights is not NO_FILE
         and (one.family, one.pictures, one.outputs) == (method.family, method.pictures, method.outputs)
     ]
 

@@ -13,6 +13,7 @@ from lib_layerdiffusion.hosts import early_infotexts
 from lib_layerdiffusion.hosts.base import Host, Job
 from lib_layerdiffusion.job import previews
 from lib_layerdiffusion.job.init_pictures import has_init_pictures
+from lib_layerdiffusion.job.kept_pictures import KeptPictures
 from lib_layerdiffusion.job.retries import TRIES_KEY, Tried
 from lib_layerdiffusion.job.scene_batches import LAYER_KEY
 from lib_layerdiffusion.job.state import JobState
@@ -62,7 +63,7 @@ class FinishedPictures:
         latent = latents[position] if latents is not None and position < len(latents) else None
         state.generation.check_sampled(latent)
         kept = picture
-        if method.decodes_alpha and frame == 0:
+        if method.makes_alpha and frame == 0:
             kept = picture = self._decode(p, state, latent, picture)
             if not self._makes_tiles():
                 kept = picture = self._judged(p, state, picture)
@@ -80,11 +81,6 @@ class FinishedPictures:
         return picture
 
     def _decode(self, p: Job, state: JobState, latent: Tensor | None, picture: Image.Image) -> Image.Image:
-        if latent is None:
-            raise GenerationFailed(
-                "LayerDiffuse has no latent for this picture; another extension replaced the sampling. "
-                "Disable it and generate again."
-            )
         mask, position = state.overlay_mask(), state.batch_position()
         # with a mask, the host has laid the original over it by now
         covered = mask is not None and state.finishing is not None
@@ -93,8 +89,16 @@ class FinishedPictures:
         if covered:
             # which hosts do between the two; theirs has no alpha
             pixels[..., :3] = np.asarray(self.host.colour_corrected(p, finished).convert("RGB"))
-        decoded = state.decoded[position] if position < len(state.decoded) else pixels[..., :3]
-        rgba = state.generation.decode(p, state.picture_name(), latent, decoded, pixels)
+        if isinstance(state.init_pictures, KeptPictures):
+            rgba = state.init_pictures.repainted(pixels, position)
+        else:
+            if latent is None:
+                raise GenerationFailed(
+                    "LayerDiffuse has no latent for this picture; another extension replaced the sampling. "
+                    "Disable it and generate again."
+                )
+            decoded = state.decoded[position] if position < len(state.decoded) else pixels[..., :3]
+            rgba = state.generation.decode(p, state.picture_name(), latent, decoded, pixels)
         result = Image.fromarray(rgba)
         if mask is not None and state.init_pictures is not None:
             result = state.init_pictures.keep_outside(result, mask, position)
@@ -104,6 +108,9 @@ class FinishedPictures:
         """Tell how transparent a decoded picture came out; return it, or what another try made of it."""
         rgba, position = np.asarray(picture), state.batch_position()
         before = state.decoded[position] if position < len(state.decoded) else None
+        if state.generation.method.keeps_alpha:
+            # it is not on the grey of the released methods
+            before = None
         if before is not None and before.shape[:2] != rgba.shape[:2]:
             before = None
         numbers = measure(rgba, before, state.generation.passes_apart)

@@ -90,6 +90,8 @@ class Generation:
         self.host.say(self._job, text)
 
     def _check_base_model(self, p: Job) -> None:
+        if not self._injects:
+            return
         base, family = self.host.base_model(p), self.method.family
         if base.family != family.key:
             raise UnsupportedBaseModel(
@@ -103,6 +105,8 @@ class Generation:
             )
 
     def _check_later_models(self, p: Job) -> None:
+        if not self._injects:
+            return
         family = self.method.family
         for role, base in self.host.later_models(p).items():
             if base.family != family.key:
@@ -112,6 +116,8 @@ class Generation:
                 )
 
     def _check_weights(self, p: Job) -> None:
+        if not self._injects:
+            return
         if self.method.family.injection is Injection.ATTENTION_SHARING:
             self._networks.sharing(self.method, self.host.unet_dtype(p))
             return
@@ -192,8 +198,12 @@ class Generation:
         return unet, None
 
     @property
+    def _injects(self) -> bool:
+        return self.method.family.injection is not Injection.NONE
+
+    @property
     def _patches(self) -> bool:
-        return self.settings.weight != 0 and self.settings.ending_step != 0
+        return self._injects and self.settings.weight != 0 and self.settings.ending_step != 0
 
     def before_step(self, p: Job, x: Tensor) -> None:
         """Patch what the host samples with from now on, if that is no longer what was patched.
@@ -202,6 +212,8 @@ class Generation:
         """
         host = self.host
         if not self._patches:
+            if remove_leftover(host, p):
+                host.prepare_sampling(host.unet(p), x)
             return
         self._taken = self._taken or self._announced
         self._announced = True

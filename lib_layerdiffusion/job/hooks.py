@@ -14,13 +14,14 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from lib_layerdiffusion.errors import LayerDiffuseError, for_user
+from lib_layerdiffusion.errors import LayerDiffuseError, MissingPicture, for_user
 from lib_layerdiffusion.hosts import early_infotexts, job_methods
 from lib_layerdiffusion.hosts.base import Host, Job
 from lib_layerdiffusion.job import previews, wardrobe
 from lib_layerdiffusion.job.finished_pictures import FinishedPictures
 from lib_layerdiffusion.job.generation import Generation, remove_leftover
 from lib_layerdiffusion.job.init_pictures import InitPictures, has_init_pictures
+from lib_layerdiffusion.job.kept_pictures import KeptPictures
 from lib_layerdiffusion.job.layer_place import place_of
 from lib_layerdiffusion.job.layer_results import NOTES_KEY
 from lib_layerdiffusion.job.layer_run import LayerRun
@@ -93,7 +94,14 @@ class Hooks:
             options = xyz_axes.options(p, self.host.options())
             retries = Retries(self.host, self.networks, p, settings, options.retries)
             generation = Generation(self.host, self.networks, settings, options)
-            encodes = settings.method.decodes_alpha and has_init_pictures(p)
+            starts_from_pictures = has_init_pictures(p)
+            encodes = settings.method.decodes_alpha and starts_from_pictures
+            keeps = settings.method.keeps_alpha
+            if keeps and not starts_from_pictures:
+                raise MissingPicture(
+                    f'"{settings.method.label}" paints a transparent picture again, and there is none; use '
+                    "it in img2img."
+                )
             first = first_pass_picture(p)
             if first is not None:
                 check_upscale(first, settings.method)
@@ -104,10 +112,13 @@ class Hooks:
             state.text = infotext.write(settings, options)
             p.extra_generation_params.update(state.text)
             run = self.host.script_run()
-            if encodes:
+            if encodes or keeps:
                 if run is not None:
                     p.init_images = run.init_pictures(p.init_images)
-                state.init_pictures = InitPictures(self.host, generation, p)
+                kind = KeptPictures if keeps else InitPictures
+                state.init_pictures = kind(self.host, generation, p)
+            if keeps and p.denoising_strength >= 1:
+                generation.say("At a denoising strength of 1 little of the picture's shape will be kept.")
             if first is not None:
                 FirstPassPicture(self.host, generation, p, first)
             if settings.method.frames > 1:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -62,16 +63,10 @@ class InitPictures:
             given = p.init_images
             # not in a hook: a picture that cannot be read ends the job by itself
             self._pictures = [given_init_picture(picture) for picture in given]
-            p.init_images = [flatten(picture) for picture in self._pictures]
             try:
-                # the quick encoder is no VAE and takes no offset
-                with (
-                    host.option("sd_vae_encode_method", "Full"),
-                    host.encode_with(p, self._encoder()) as is_in_place,
-                ):
+                p.init_images = [self._shown(picture) for picture in self._pictures]
+                with self._encodes():
                     result = original(*args, **kwargs)
-                    if not is_in_place():
-                        raise GenerationFailed(TAKEN_AWAY)
             except BaseException:
                 generation.forget()
                 raise
@@ -80,6 +75,22 @@ class InitPictures:
             return result
 
         job_methods.around_next(p, "init", init)
+
+    def _shown(self, picture: Image.Image) -> Image.Image:
+        """Return what the host gets to see of a picture."""
+        return flatten(picture)
+
+    @contextmanager
+    def _encodes(self) -> Iterator[None]:
+        """Within the block the host encodes what it sees."""
+        # the quick encoder is no VAE and takes no offset
+        with (
+            self._host.option("sd_vae_encode_method", "Full"),
+            self._host.encode_with(self._p, self._encoder()) as is_in_place,
+        ):
+            yield
+            if not is_in_place():
+                raise GenerationFailed(TAKEN_AWAY)
 
     def _number(self, position: int) -> int:
         """Which picture belongs to a position in the batch: one picture serves all."""

@@ -61,7 +61,7 @@ class ScriptRun:
 
         On a background, its colours would be mixed with that where it is half transparent.
         """
-        if picture is not self._given or self._transparent is None or not self.method.decodes_alpha:
+        if picture is not self._given or self._transparent is None or not self.method.makes_alpha:
             return None
         self._flattened = True
         return Image.fromarray(to_uint8(pad_colour(np.asarray(self._transparent))))

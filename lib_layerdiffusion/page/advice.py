@@ -23,7 +23,7 @@ def sentences(
     `given` are the slots that hold a picture; an unknown sampler is "", an unknown checkpoint None.
     """
     said = []
-    if checkpoint is not None and checkpoint.family != method.family.key:
+    if checkpoint is not None and method.files and checkpoint.family != method.family.key:
         other = next((one.title for one in FAMILIES if one.key == checkpoint.family), "")
         instead = f"or an {other} method" if other else "first"
         said.append(

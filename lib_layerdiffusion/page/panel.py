@@ -22,7 +22,8 @@ from lib_layerdiffusion.page.latest import Latest
 from lib_layerdiffusion.pictures.arithmetic import ResizeMode
 from lib_layerdiffusion.request import infotext
 from lib_layerdiffusion.request.finish import Value
-from lib_layerdiffusion.request.settings import ARGUMENTS, FINISH, RANGES, TITLES
+from lib_layerdiffusion.request.keep import BEHIND
+from lib_layerdiffusion.request.settings import ARGUMENTS, FINISH, KEEP, RANGES, TITLES
 
 if TYPE_CHECKING:
     from lib_layerdiffusion.hosts.base import Host
@@ -75,13 +76,19 @@ class Panel:
 
 
 def visible(method: Method) -> list[bool]:
-    """Visibility of, in order: all pictures, each of the three, resize mode, each further prompt, finish."""
+    """Visibility of the controls that not every method has.
+
+    In order: all pictures, each of the three, resize mode, each further prompt, finish, weight and Stop At,
+    what keeping transparency has.
+    """
     return [
         bool(method.pictures),
         *(layer in method.pictures for layer in LAYER_TITLES),
         method.resizes_pictures,
         *(layer in method.prompts for layer in LAYER_TITLES),
-        method.decodes_alpha,
+        method.makes_alpha,
+        not method.keeps_alpha,
+        method.keeps_alpha,
     ]
 
 
@@ -105,7 +112,7 @@ def build(host: Host, latest: Latest, elem_id: Callable[[str], str]) -> Panel:
                 with gr.Column(visible=is_shown, elem_id=elem_id(f"{layer.value}_box"), min_width=240) as box:
                     pictures.append(_picture_slot(host, latest, layer, title, elem_id, page))
                 boxes.append(box)
-        with gr.Row():
+        with gr.Row(visible=shown[9]) as strengths:
             weight, ending_step = (
                 gr.Slider(*RANGES[name], value=1.0, step=0.001, label=TITLES[name], elem_id=elem_id(name))
                 for name in ("weight", "ending_step")
@@ -132,6 +139,8 @@ def build(host: Host, latest: Latest, elem_id: Callable[[str], str]) -> Panel:
         ]
         with gr.Accordion("Finish", open=False, visible=shown[8], elem_id=elem_id("finish")) as finish:
             finishing = [finish_control(value, elem_id(value.name)) for value in FINISH.values()]
+        with gr.Row(visible=shown[10], elem_id=elem_id("keep")) as keep_row:
+            keeping = [keep_control(value, elem_id(value.name)) for value in KEEP.values()]
         given = [
             _hidden(gr.Checkbox, False, f"{title} given", elem_id(f"{layer.value}_given"))
             for layer, title in LAYER_TITLES.items()
@@ -145,7 +154,7 @@ def build(host: Host, latest: Latest, elem_id: Callable[[str], str]) -> Panel:
     name_page = PAGE_NAME.replace("TAB", elem_id(""))
     Context.root_block.load(fn=None, outputs=[page], **{JAVASCRIPT: name_page})
     # nothing is cleared here: pasting settings fires this after the prompts were filled in
-    arranged = [row, *boxes, resize_mode, *prompts, finish]
+    arranged = [row, *boxes, resize_mode, *prompts, finish, strengths, keep_row]
     method.change(_arrange, inputs=[method], outputs=arranged, **QUIET)
     for picture, flag in zip(pictures, given, strict=True):
         # in the page: the picture itself need not travel for this
@@ -155,7 +164,7 @@ def build(host: Host, latest: Latest, elem_id: Callable[[str], str]) -> Panel:
     for one in watched:
         one.change(say, inputs=watched, outputs=[said], **QUIET)
     controls = [enabled, method, weight, ending_step, *pictures, resize_mode, output_origin, *prompts]
-    controls += finishing
+    controls += finishing + keeping
     fields = _paste_fields(controls)
     return Panel(controls, page, fields, sampler, checkpoint, watched, say, said, method, arranged)
 
@@ -172,6 +181,20 @@ def finish_control(value: Value, elem_id: str) -> Any:
         step=value.step,
         label=value.title,
         info=value.info,
+        elem_id=elem_id,
+    )
+
+
+def keep_control(value: Value, elem_id: str) -> Any:
+    """Make the control of one value of keeping transparency."""
+    if value.is_number:
+        return finish_control(value, elem_id)
+    return gr.Dropdown(
+        list(BEHIND),
+        value=value.default,
+        label=value.title,
+        info=value.info,
+        allow_custom_value=True,
         elem_id=elem_id,
     )
 

@@ -34,7 +34,7 @@ def reach(height: int, width: int, denoising: float) -> int:
 def follow(
     alpha: Uint8Image, shown: Uint8Image, repainted: Uint8Image, strength: float, denoising: float
 ) -> Uint8Image:
-    """Return the alpha [H, W] of the picture that was `shown` (RGB [H, W, 3]) as it fits `repainted`, likewise.
+    """Return the alpha [H, W] of the picture that was `shown` (RGB [H, W, 3]) as it fits `repainted`.
 
     `strength` from 0, the alpha as it is, to 1; `denoising` is that of the repaint, 0 to 1. Only a band
     around the edge changes; opaque inside and empty outside stay.

@@ -12,7 +12,7 @@ from lib_layerdiffusion.methods import Layer, Method, find_method
 from lib_layerdiffusion.pictures.arithmetic import ResizeMode
 from lib_layerdiffusion.request.finish import Value
 from lib_layerdiffusion.request.options import Options
-from lib_layerdiffusion.request.settings import ARGUMENTS, FINISH, RANGES, SHORT, Settings
+from lib_layerdiffusion.request.settings import ARGUMENTS, FINISH, KEEP, RANGES, SHORT, Settings
 
 PREFIX = "layerdiffusion_"
 
@@ -57,8 +57,10 @@ def write(settings: Settings, options: Options) -> dict[str, Any]:
             keys[f"{short}_additional_prompt"] = _guarded(settings.prompts[layer])
     if settings.method.decodes_alpha and options.decode_passes != Options.decode_passes:
         keys["decode_passes"] = options.decode_passes
-    if settings.method.decodes_alpha:
+    if settings.method.makes_alpha:
         keys |= settings.finishing
+    if settings.method.keeps_alpha:
+        keys |= settings.keeping
     return {f"{PREFIX}{name}": value for name, value in keys.items()}
 
 
@@ -75,7 +77,7 @@ def keys() -> dict[str, Key]:
         # a picture cannot be read from text, only sent from tab to tab
         readers[f"{short}_image"] = lambda params: None
         readers[f"{short}_additional_prompt"] = _prompt_reader(f"{PREFIX}{short}_additional_prompt")
-    readers |= {name: partial(_finish_value, value) for name, value in FINISH.items()}
+    readers |= {name: partial(_finish_value, value) for name, value in (FINISH | KEEP).items()}
     return {name: Key(name, readers[name]) for name, _ in ARGUMENTS if name in readers}
 
 

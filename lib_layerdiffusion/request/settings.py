@@ -12,7 +12,7 @@ from lib_layerdiffusion.methods import DEFAULT_METHOD, METHODS, Layer, Method, f
 from lib_layerdiffusion.pictures.arithmetic import ResizeMode, Uint8Image
 from lib_layerdiffusion.pictures.finishing import Steps
 from lib_layerdiffusion.pictures.reading import given_picture
-from lib_layerdiffusion.request import finish, spellings
+from lib_layerdiffusion.request import finish, keep, spellings
 
 ARGUMENTS: tuple[tuple[str, Any], ...] = (
     ("enabled", False),
@@ -28,6 +28,7 @@ ARGUMENTS: tuple[tuple[str, Any], ...] = (
     ("bg_additional_prompt", ""),
     ("blend_additional_prompt", ""),
     *((value.name, value.default) for value in finish.PANEL),
+    *((value.name, value.default) for value in keep.VALUES),
 )
 """Names and defaults of the script arguments. Their order is the public API and never changes.
 
@@ -39,13 +40,14 @@ NAMES: tuple[str, ...] = tuple(name for name, _ in ARGUMENTS)
 SHORT: dict[Layer, str] = {Layer.FOREGROUND: "fg", Layer.BACKGROUND: "bg", Layer.BLENDED: "blend"}
 RANGES: dict[str, tuple[float, float]] = {"weight": (0.0, 2.0), "ending_step": (0.0, 1.0)}
 FINISH: dict[str, finish.Value] = {value.name: value for value in finish.PANEL}
+KEEP: dict[str, finish.Value] = {value.name: value for value in keep.VALUES}
 TITLES: dict[str, str] = {
     "enabled": "Enabled",
     "method": "Method",
     "weight": "Weight",
     "ending_step": "Stop At",
     "resize_mode": "Resize Mode",
-    **{name: value.title for name, value in FINISH.items()},
+    **{name: value.title for name, value in (FINISH | KEEP).items()},
 }
 """What the page calls an argument."""
 
@@ -54,7 +56,8 @@ TITLES: dict[str, str] = {
 class Settings:
     """What the user asked for. `pictures` are RGBA uint8 [H, W, 4], only those that were given.
 
-    `finishing` has the values of FINISH that are not their default, and `steps` is what they mean.
+    `finishing` has the values of FINISH that are not their default, and `steps` is what they mean; `keeping`
+    and `keep` are the same of KEEP.
     """
 
     enabled: bool = False
@@ -65,6 +68,11 @@ class Settings:
     resize_mode: ResizeMode = ResizeMode.CROP
     prompts: Mapping[Layer, str] = field(default_factory=dict)
     finishing: Mapping[str, Any] = field(default_factory=dict)
+    keeping: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def keep(self) -> keep.Keep:
+        return keep.keep_of(self.keeping)
 
     @property
     def steps(self) -> Steps:
@@ -98,7 +106,8 @@ class Settings:
                 for layer, short in SHORT.items()
                 if (text := _prompt(values, f"{short}_additional_prompt"))
             },
-            finishing=_finishing(values),
+            finishing=_read(FINISH, values),
+            keeping=_keeping(values),
         )
 
     def require_pictures(self) -> None:
@@ -129,12 +138,19 @@ def enabled_method(args: Sequence[Any], changed: Mapping[str, Any] | None = None
 
 def requested_steps(args: Sequence[Any], changed: Mapping[str, Any] | None = None) -> Steps:
     """Return how pictures are finished, of what `Settings.from_args` reads, without reading pictures."""
-    return finish.steps_of(_finishing(_values(args, changed)))
+    return finish.steps_of(_read(FINISH, _values(args, changed)))
 
 
-def _finishing(values: Mapping[str, Any]) -> dict[str, Any]:
-    read = {name: value.read(values[name]) for name, value in FINISH.items()}
-    return {name: value for name, value in read.items() if value != FINISH[name].default}
+def _read(table: Mapping[str, finish.Value], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of a table that are not their default. Raises BadSetting."""
+    read = {name: value.read(values[name]) for name, value in table.items()}
+    return {name: value for name, value in read.items() if value != table[name].default}
+
+
+def _keeping(values: Mapping[str, Any]) -> dict[str, Any]:
+    read = _read(KEEP, values)
+    keep.keep_of(read)
+    return read
 
 
 def _values(args: Sequence[Any], changed: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from lib_layerdiffusion.methods import METHODS, find_method
 from lib_layerdiffusion.pictures.arithmetic import ResizeMode
 from lib_layerdiffusion.request.finish import Value
 from lib_layerdiffusion.request.options import PASSES, PREFIX, Options
-from lib_layerdiffusion.request.settings import FINISH, SHORT, TITLES, Settings
+from lib_layerdiffusion.request.settings import FINISH, KEEP, SHORT, TITLES, Settings
 
 VALUES = "layerdiffuse_axes"
 ON, OFF = "on", "off"
@@ -56,6 +56,8 @@ def _passes(value: Any) -> int | str:
 
 def _finish_axis(value: Value) -> Axis:
     check = _as_argument(value.name)
+    if isinstance(value.default, str):
+        return Axis(value.name, value.title, str, check)
     if not value.is_number:
         return Axis(value.name, value.title, str, check, (ON, OFF))
     return Axis(value.name, value.title, type(value.default), check)
@@ -76,7 +78,7 @@ AXES: tuple[Axis, ...] = (
         Axis(f"{short}_additional_prompt", f"{layer.value.capitalize()} Prompt", str, str)
         for layer, short in SHORT.items()
     ),
-    *(_finish_axis(value) for value in FINISH.values()),
+    *(_finish_axis(value) for value in (FINISH | KEEP).values()),
     Axis("decode_passes", "Decode Passes", str, _passes, tuple(map(str, PASSES))),
 )
 

@@ -23,7 +23,7 @@ LEAST_SIDE, LARGEST_SIDE = 64, 4096
 KEYS = tuple(family.key for family in FAMILIES)
 
 EPILOG = f"""\
-names of methods: as in the panel, sdxl, sd15, or a weight file ({METHODS[-1].weights.name});
+names of methods: as in the panel, sdxl, sd15, or a weight file ({METHODS[0].weights.name});
 by default those of the family of the selected checkpoint whose files are there
 
 user and password of --api-auth: --auth user:password, or the environment variable {AUTH}
@@ -41,7 +41,10 @@ def methods_named(names: Sequence[str]) -> list[Method]:
             chosen |= {method.label for method in METHODS if method.family is family}
         else:
             by_file = [method for method in METHODS if name == method.weights.name]
-            chosen.add((by_file or [find_method(name)])[0].label)
+            method = (by_file or [find_method(name)])[0]
+            if not method.files:
+                raise BadSetting(f'"{method.label}" needs no file, and is not tried; name another.')
+            chosen.add(method.label)
     return [method for method in METHODS if method.label in chosen]
 
 

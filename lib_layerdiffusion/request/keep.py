@@ -1,0 +1,62 @@
+"""What a user may say about keeping the transparency of a picture that is painted again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lib_layerdiffusion.errors import BadSetting
+from lib_layerdiffusion.request import spellings
+from lib_layerdiffusion.request.finish import Value
+
+BLED = "own colours"
+PLAIN = {"grey": (127, 127, 127), "white": (255, 255, 255), "black": (0, 0, 0)}
+COLOUR = re.compile(r"#([0-9a-f]{6})", re.IGNORECASE)
+BEHIND = (BLED, *PLAIN)
+"""What may lie behind the picture, besides any colour."""
+
+VALUES: tuple[Value, ...] = (
+    Value(
+        "follow_edges",
+        "Follow new edges",
+        1.0,
+        "how far alpha goes along where the repaint moved an edge; 0 keeps it as it is",
+        high=1,
+        step=0.05,
+    ),
+    Value("behind", "Behind", BLED, f"what the model sees there: {', '.join(BEHIND)}, or #rrggbb"),
+)
+
+
+@dataclass(frozen=True)
+class Keep:
+    """`follow` from 0 to 1; `behind` is a colour, None for the picture's own, bled."""
+
+    follow: float = 1.0
+    behind: tuple[int, int, int] | None = None
+
+
+def keep_of(given: Mapping[str, Any]) -> Keep:
+    """Return what values by name mean; what is missing has its default. Raises BadSetting."""
+    read = {value.name: value.read(given.get(value.name)) for value in VALUES}
+    return Keep(read["follow_edges"], colour(read["behind"]))
+
+
+def colour(text: str) -> tuple[int, int, int] | None:
+    """Read one of BEHIND, or `#rrggbb`; None is the picture's own colours. Raises BadSetting."""
+    name = text.lower()
+    if name in ("", BLED, BLED.replace("colours", "colors")):
+        return None
+    name = name.replace("gray", "grey")
+    if name in PLAIN:
+        return PLAIN[name]
+    found = COLOUR.fullmatch(name)
+    if found is None:
+        raise BadSetting(
+            f'Behind (behind) of LayerDiffuse is "{spellings.shown(text)}"; it must be one of '
+            f"{', '.join(BEHIND)}, or a colour such as #20a040."
+        )
+    red, green, blue = (int(found[1][n : n + 2], 16) for n in (0, 2, 4))
+    return red, green, blue
