@@ -108,6 +108,11 @@ class Method:
         return self.makes_alpha and not self.keeps_alpha
 
     @property
+    def makes_one_alone(self) -> bool:
+        """It makes one transparent picture, which is no layer of a scene."""
+        return self.decodes_alpha and self.frames == 1
+
+    @property
     def files(self) -> tuple[WeightFile, ...]:
         """Return all released files that it needs."""
         if self.family.injection is Injection.NONE:
@@ -279,8 +284,12 @@ METHODS: tuple[Method, ...] = (
     Method("(Any) Keep Transparency", ANY, NO_FILE),
 )
 
+RELEASED: tuple[Method, ...] = tuple(method for method in METHODS if method.files)
+"""The ten with weight files."""
+KEEP = METHODS[-1]
+
 WEIGHT_FILES: tuple[WeightFile, ...] = (
-    *(method.weights for method in METHODS if method.weights is not NO_FILE),
+    *(method.weights for method in RELEASED),
     *(file for family in FAMILIES for file in (family.decoder, family.encoder)),
 )
 """All released files."""
@@ -295,9 +304,8 @@ def alternatives(method: Method) -> list[Method]:
     """Return the methods that make the same of the same with another weight file."""
     return [
         one
-        for one in METHODS
+        for one in RELEASED
         if one is not method
-        and method.weights is not NO_FILE
         and (one.family, one.pictures, one.outputs) == (method.family, method.pictures, method.outputs)
     ]
 

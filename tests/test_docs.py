@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import dev
-from lib_layerdiffusion.methods import METHODS
+from lib_layerdiffusion.methods import RELEASED
 from lib_layerdiffusion.request.options import OPTIONS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -120,7 +120,7 @@ def test_commands_that_a_document_names_exist(document: str) -> None:
 
 def test_the_readme_has_every_method_with_its_file_and_size() -> None:
     readme = text("README.md")
-    for method in METHODS:
+    for method in RELEASED:
         size = method.weights.size
         shown = f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
         label = method.label.partition(" (need batch size")[0]

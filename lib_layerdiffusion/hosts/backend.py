@@ -41,6 +41,11 @@ class BackendHost(WebuiHost):
     def is_inpainting(self, model: Any) -> bool:
         return bool(getattr(model, "is_inpaint", False))
 
+    def _load_selected(self, p: Job) -> None:
+        from modules import sd_models
+
+        p.sd_model, _ = sd_models.forge_model_reload()
+
     def image_input(self, label: str, elem_id: str) -> Any:
         from modules_forge.forge_canvas.canvas import ForgeCanvas
 

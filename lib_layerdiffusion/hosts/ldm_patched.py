@@ -48,6 +48,11 @@ class LdmPatchedHost(WebuiHost):
         super().app_started(demo, app)
         _show_errors()
 
+    def _load_selected(self, p: Job) -> None:
+        from modules import sd_models
+
+        sd_models.reload_model_weights()
+
     def image_input(self, label: str, elem_id: str) -> Any:
         import gradio as gr
 

@@ -1,8 +1,9 @@
-"""What a script of our own in the host's list needs, to run one job after the other."""
+"""What jobs of our own need of a host: a script in its list runs several, another may follow on a picture."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +19,22 @@ class RunsJobs(Protocol):
 
     def without_picture(self, p: Any) -> Any:
         """Return a job for txt2img with everything that `p` has in common with one; `p` stays as it is."""
+        ...
+
+    def with_picture(self, p: Any, picture: Image.Image, denoising: float) -> Any:
+        """Return a job for img2img of this picture, of its size, with all else that `p` has of one."""
+        ...
+
+    def checkpoints(self) -> Sequence[str]:
+        """The names of all checkpoints, as the page shows them."""
+        ...
+
+    def checkpoint_named(self, name: str) -> str | None:
+        """The name among all that somebody means by this one, None for none."""
+        ...
+
+    def other_checkpoint(self, p: Any, job: Any, name: str) -> AbstractContextManager[None]:
+        """Have `job` of ours run with another checkpoint within the block; afterwards that of `p` is back."""
         ...
 
     def fixed_seed(self, p: Any) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,42 @@ class WebUIOwnJobs:
 
         if isinstance(p, processing.StableDiffusionProcessingTxt2Img):
             return copy.copy(p)
-        common = {field.name for field in dataclasses.fields(processing.StableDiffusionProcessing)}
-        of_img2img = {field.name for field in dataclasses.fields(processing.StableDiffusionProcessingImg2Img)}
-        made = processing.StableDiffusionProcessingTxt2Img()
-        # what hosts and scripts have hung on it goes along, what only img2img knows stays
-        kept = {k: v for k, v in vars(p).items() if k in common or k not in of_img2img}
-        vars(made).update({k: v for k, v in kept.items() if k not in _OF_IMG2IMG})
+        return _as_other_kind(p, processing.StableDiffusionProcessingTxt2Img())
+
+    def with_picture(self, p: Job, picture: Image.Image, denoising: float) -> Job:
+        from modules import processing
+
+        kind = processing.StableDiffusionProcessingImg2Img
+        made = copy.copy(p) if isinstance(p, kind) else _as_other_kind(p, kind())
+        made.init_images, made.resize_mode, made.denoising_strength = [picture], 0, denoising
+        made.image_mask = None
+        made.width, made.height = picture.size
         return made
+
+    def checkpoints(self) -> Sequence[str]:
+        from modules import sd_models
+
+        return [str(name) for name in sd_models.checkpoint_tiles()]
+
+    def checkpoint_named(self, name: str) -> str | None:
+        from modules import sd_models
+
+        found = sd_models.get_closet_checkpoint_match(name)
+        return None if found is None else str(found.title)
+
+    @contextmanager
+    def other_checkpoint(self, p: Job, job: Job, name: str) -> Iterator[None]:
+        job.override_settings = {**(job.override_settings or {}), "sd_model_checkpoint": name}
+        job.override_settings_restore_afterwards = True
+        try:
+            yield
+        finally:
+            # hosts bring back what is selected, and load it when it is next needed: that is now
+            self._load_selected(p)
+
+    def _load_selected(self, p: Job) -> None:
+        """Load the checkpoint that is selected, if it is not loaded."""
+        raise NotImplementedError
 
     def fixed_seed(self, p: Job) -> int:
         from modules import processing
@@ -62,6 +92,20 @@ class WebUIOwnJobs:
             picture, p.outpath_samples, "", seed, prompt, shared.opts.samples_format, info=infotext, p=p
         )
         return None if saved is None else Path(saved)
+
+
+def _as_other_kind(p: Job, made: Job) -> Job:
+    """Give a new job everything that `p` has in common with its kind."""
+    from modules import processing
+
+    common = {field.name for field in dataclasses.fields(processing.StableDiffusionProcessing)}
+    of_its_kind = {field.name for field in dataclasses.fields(type(p))}
+    # what hosts and scripts have hung on it goes along, what only its kind knows stays
+    kept = {k: v for k, v in vars(p).items() if k in common or k not in of_its_kind}
+    for name, value in kept.items():
+        if name not in _OF_IMG2IMG:
+            made.__dict__[name] = value
+    return made
 
 
 _OF_IMG2IMG = {"image_mask", "mask_for_overlay", "overlay_images", "paste_to", "image_conditioning"}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from lib_layerdiffusion.errors import GenerationFailed
+from lib_layerdiffusion.errors import GenerationFailed, LayerDiffuseError
 from lib_layerdiffusion.hosts import early_infotexts
 from lib_layerdiffusion.hosts.base import Host, Job
 from lib_layerdiffusion.job import previews
@@ -117,14 +119,35 @@ class FinishedPictures:
         found = verdict(numbers)
         told = as_json(found, numbers)
         if found.word == FAILED and state.retries.most:
-            tried, texts = state.retries.again(p, int(p.batch_index), state.picture_name())
+            tried, texts = state.retries.again(
+                p, int(p.batch_index), state.picture_index(), state.picture_name()
+            )
             p.extra_generation_params[TRIES_KEY] = "; ".join(texts)
             told = {**told, "tries": texts}
             if tried is not None:
                 self._take(p, state, tried)
                 told, picture = {**tried.told, "tries": texts}, tried.picture
+        if state.repaints.wanted:
+            picture, again = self._repainted(p, state, picture)
+            told = {**told, **again}
         state.verdicts.tell(p.extra_generation_params, state.picture_name(), state.picture_index() + 1, told)
         return picture
+
+    def _repainted(
+        self, p: Job, state: JobState, picture: Image.Image
+    ) -> tuple[Image.Image, Mapping[str, Any]]:
+        """Return what another checkpoint makes of a transparent picture, and what changes in what is told."""
+        name, made = state.picture_name(), None
+        # the checkpoint of this job leaves the device, and nothing of it stays there for us
+        state.generation.finish()
+        try:
+            made = state.repaints.of(p, int(p.batch_index), state.picture_index(), name, picture)
+        except LayerDiffuseError as error:
+            state.generation.say(f"{name[0].upper()}{name[1:]} is not repainted: {error}")
+        else:
+            if made is None:
+                state.generation.say(f"{name[0].upper()}{name[1:]} is not repainted: that was interrupted.")
+        return made or (picture, {})
 
     def _take(self, p: Job, state: JobState, tried: Tried) -> None:
         """Have the infotext of the picture at hand be the one that makes the other."""

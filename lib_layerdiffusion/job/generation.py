@@ -12,10 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lib_layerdiffusion.errors import GenerationFailed, UnsupportedBaseModel, UnsupportedMethod, WrongWeights
-from lib_layerdiffusion.files import layer_patch
+from lib_layerdiffusion.errors import GenerationFailed, WrongWeights
 from lib_layerdiffusion.hosts.base import Host, Job, Unet, Worn
-from lib_layerdiffusion.job import scene_prompts, wardrobe
+from lib_layerdiffusion.job import fitting_checkpoint, scene_prompts, wardrobe
 from lib_layerdiffusion.job.scene_attention import SharedAttention
 from lib_layerdiffusion.job.wardrobe import Merged
 from lib_layerdiffusion.methods import Injection, Layer
@@ -70,9 +69,9 @@ class Generation:
         self._job = p
         self._networks.use(self.options)
         self.settings.require_pictures()
-        self._check_base_model(p)
-        self._check_weights(p)
-        self._check_later_models(p)
+        if self._injects:
+            self._check_checkpoint(p)
+            fitting_checkpoint.check_later(self.host, p, self.method)
         if self.method.decodes_alpha:
             self._codec.load_decoder()
             if encodes_pictures:
@@ -89,46 +88,9 @@ class Generation:
         logger.warning("%s", text)
         self.host.say(self._job, text)
 
-    def _check_base_model(self, p: Job) -> None:
-        if not self._injects:
-            return
-        base, family = self.host.base_model(p), self.method.family
-        if base.family != family.key:
-            raise UnsupportedBaseModel(
-                f'"{self.method.label}" needs an {family.title} checkpoint, but {base.title} is loaded. '
-                f"Select an {family.title} checkpoint or another method."
-            )
-        if base.inpainting and self.method.pictures and family.injection is Injection.WEIGHT_PATCH:
-            raise UnsupportedMethod(
-                f'"{self.method.label}" cannot use the inpainting checkpoint {base.title}: both need the '
-                "extra input channels. Select an ordinary checkpoint."
-            )
-
-    def _check_later_models(self, p: Job) -> None:
-        if not self._injects:
-            return
-        family = self.method.family
-        for role, base in self.host.later_models(p).items():
-            if base.family != family.key:
-                raise UnsupportedBaseModel(
-                    f'"{self.method.label}" needs an {family.title} checkpoint, but {base.title} is chosen '
-                    f"as {role}. Choose an {family.title} checkpoint there, or none."
-                )
-
-    def _check_weights(self, p: Job) -> None:
-        if not self._injects:
-            return
-        if self.method.family.injection is Injection.ATTENTION_SHARING:
-            self._networks.sharing(self.method, self.host.unet_dtype(p))
-            return
-        file = self._networks.layer_file(self.method)
-        layer_patch.check(
-            file.shapes,
-            self.host.unet_parameters(p),
-            conditions=len(self.method.pictures),
-            filename=file.filename,
-            base=self.host.base_model(p).title,
-        )
+    def _check_checkpoint(self, p: Job) -> None:
+        fitting_checkpoint.check(self.host, p, self.method)
+        fitting_checkpoint.check_weights(self.host, self._networks, p, self.method)
 
     def patch(self, p: Job, height: int, width: int) -> None:
         """Give the coming sampling, of latents [B, 4, height, width], a patched clone of its UNet.
@@ -146,8 +108,7 @@ class Generation:
         if host.mark_of(original) is not None or not self._patches:
             return
         # a highres pass or a refiner may sample with another checkpoint than the first
-        self._check_base_model(p)
-        self._check_weights(p)
+        self._check_checkpoint(p)
         self.finish()
         unet = host.clone(original)
         concat = worn = None

@@ -27,6 +27,7 @@ from lib_layerdiffusion.job.layer_results import NOTES_KEY
 from lib_layerdiffusion.job.layer_run import LayerRun
 from lib_layerdiffusion.job.own_parameters import own_parameters
 from lib_layerdiffusion.job.quick_upscale import FirstPassPicture, check_upscale, first_pass_picture
+from lib_layerdiffusion.job.repaints import Repaints
 from lib_layerdiffusion.job.retries import Retries
 from lib_layerdiffusion.job.scene_batches import arrange_before_init
 from lib_layerdiffusion.job.script_runs import ScriptRun
@@ -93,6 +94,7 @@ class Hooks:
                 return
             options = xyz_axes.options(p, self.host.options())
             retries = Retries(self.host, self.networks, p, settings, options.retries)
+            repaints = Repaints(self.host, p, settings)
             generation = Generation(self.host, self.networks, settings, options)
             starts_from_pictures = has_init_pictures(p)
             encodes = settings.method.decodes_alpha and starts_from_pictures
@@ -106,7 +108,7 @@ class Hooks:
             if first is not None:
                 check_upscale(first, settings.method)
             generation.prepare(p, encodes or first is not None)
-            state = JobState(p, generation, retries, page)
+            state = JobState(p, generation, retries, repaints, page)
             setattr(p, STATE, state)
             job_methods.around_next(p, "close", lambda close: self._end_and(p, close))
             state.text = infotext.write(settings, options)

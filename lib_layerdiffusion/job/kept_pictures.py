@@ -1,4 +1,4 @@
-"""The init pictures of a job whose model knows nothing of transparency: alpha comes back after the repaint."""
+"""The init pictures of a job whose model knows nothing of transparency: it gets its alpha back in the end."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import weakref
 from collections.abc import Mapping
@@ -13,12 +12,12 @@ from PIL import Image
 
 from lib_layerdiffusion.errors import LayerDiffuseError, for_user
 from lib_layerdiffusion.hosts.base import Host, Job
-from lib_layerdiffusion.job.verdicts import LIST_KEY
+from lib_layerdiffusion.job.further_jobs import FurtherJobs
 from lib_layerdiffusion.methods import alternatives
 from lib_layerdiffusion.networks import Networks
 from lib_layerdiffusion.pictures.verdict import FAILED, WORDS
 from lib_layerdiffusion.request import infotext, xyz_axes
-from lib_layerdiffusion.request.settings import FINISH, RANGES, Settings
+from lib_layerdiffusion.request.settings import RANGES, UNFINISHED, Settings
 
 logger = logging.getLogger("layerdiffuse")
 
@@ -70,16 +69,16 @@ class Retries:
         self.settings = settings
         self.is_try = _is_try(p)
         # layers of a scene belong together
-        alone = settings.method.decodes_alpha and settings.method.frames == 1
-        self.most = most if alone and not self.is_try else 0
-        self._fresh = copy.copy(p) if self.most else None
+        self.most = most if settings.method.makes_one_alone and not self.is_try else 0
+        self._jobs = FurtherJobs(host, p)
         if self.most:
             logger.info("A picture that fails is made again, up to %d times.", self.most)
 
-    def again(self, p: Job, position: int, name: str) -> tuple[Tried | None, list[str]]:
+    def again(self, p: Job, position: int, index: int, name: str) -> tuple[Tried | None, list[str]]:
         """Try until one is not failed; return the best that is better than failed, and all that was tried.
 
-        `position` is that of the picture in its batch. Raises nothing: what was there before stays.
+        `position` is that of the picture in its batch, `index` in its job. Raises nothing: what was
+        there before stays.
         """
         best: Tried | None = None
         texts = [f"seed {p.seeds[position]} {FAILED}"]
@@ -88,7 +87,7 @@ class Retries:
                 break
             self.host.report(f"{name}: trying again, {number} of {self.most}", None)
             try:
-                tried = self._try(p, position, remedy.seed, changes)
+                tried = self._try(p, position, index, remedy.seed, changes)
             except Exception as error:
                 texts.append(_said(for_user(error, "trying again")))
                 break
@@ -121,33 +120,15 @@ class Retries:
             found.append((remedy, changes))
         return found
 
-    def _try(self, p: Job, position: int, seed: int, changes: Mapping[str, Any]) -> Tried | None:
-        job = copy.copy(self._fresh)
-        assert job is not None
-        job.prompt, job.negative_prompt = p.prompts[position], p.negative_prompts[position]
-        # they are in the prompts by now
-        job.styles = []
-        job.seed, job.subseed = int(p.seeds[position]) + seed, int(p.subseeds[position])
-        job.n_iter = job.batch_size = 1
-        job.do_not_save_samples = job.do_not_save_grid = True
-        job.extra_generation_params, job.extra_result_images = dict(job.extra_generation_params), []
-        # they would show in the same place
-        job.comments = type(p.comments)()
+    def _try(self, p: Job, position: int, index: int, seed: int, changes: Mapping[str, Any]) -> Tried | None:
+        job = self._jobs.job(p, position, index, seed)
         pictures = getattr(job, "init_images", None)
         if pictures and len(pictures) > 1:
             job.init_images = [pictures[position % len(pictures)]]
-        unfinished = {name: value.default for name, value in FINISH.items()}
-        xyz_axes.put(job, p, {**changes, **unfinished})
+        xyz_axes.put(job, p, {**changes, **UNFINISHED})
         setattr(job, _IS_TRY, weakref.ref(job))
-        try:
-            processed = self.host.run_job(job)
-            pictures = list(processed.images)[processed.index_of_first_image :]
-            told = processed.extra_generation_params.get(LIST_KEY, [])
-        finally:
-            job.close()
-        if not pictures or not told:
-            return None
-        return Tried(pictures[0], job.seed, changes, told[0])
+        made = self._jobs.run(job)
+        return None if made is None else Tried(made[0], job.seed, changes, made[1])
 
 
 def _described(tried: Tried) -> str:

@@ -14,6 +14,7 @@ from lib_layerdiffusion.job.delivery import Delivery
 from lib_layerdiffusion.job.generation import Generation
 from lib_layerdiffusion.job.init_pictures import InitPictures
 from lib_layerdiffusion.job.layer_place import place_of
+from lib_layerdiffusion.job.repaints import Repaints
 from lib_layerdiffusion.job.retries import Retries
 from lib_layerdiffusion.job.verdicts import Verdicts
 from lib_layerdiffusion.methods import Layer
@@ -31,9 +32,12 @@ class JobState:
     picture at hand; `problem` is why the batch at hand has no patched model.
     """
 
-    def __init__(self, p: Job, generation: Generation, retries: Retries, page: str) -> None:
+    def __init__(
+        self, p: Job, generation: Generation, retries: Retries, repaints: Repaints, page: str
+    ) -> None:
         self.p = p
         self.retries = retries
+        self.repaints = repaints
         self.text: dict[str, Any] = {}
         self.page = page
         self.generation = generation

@@ -22,8 +22,8 @@ from lib_layerdiffusion.page.latest import Latest
 from lib_layerdiffusion.pictures.arithmetic import ResizeMode
 from lib_layerdiffusion.request import infotext
 from lib_layerdiffusion.request.finish import Value
-from lib_layerdiffusion.request.keep import BEHIND
-from lib_layerdiffusion.request.settings import ARGUMENTS, FINISH, KEEP, RANGES, TITLES
+from lib_layerdiffusion.request.keep import BEHIND, KEEPING, NOBODY, REPAINT
+from lib_layerdiffusion.request.settings import ARGUMENTS, FINISH, RANGES, TITLES
 
 if TYPE_CHECKING:
     from lib_layerdiffusion.hosts.base import Host
@@ -72,15 +72,17 @@ class Panel:
     say: Callable[..., Any]
     said: Any
     method: Any
+    arrange: Callable[..., Any]
     arranged: list[Any]
 
 
-def visible(method: Method) -> list[bool]:
+def visible(method: Method, from_text: bool = True) -> list[bool]:
     """Visibility of the controls that not every method has.
 
     In order: all pictures, each of the three, resize mode, each further prompt, finish, weight and Stop At,
-    what keeping transparency has.
+    repaint, who repaints. `from_text` is txt2img, where another checkpoint may go on.
     """
+    repainted = from_text and method.makes_one_alone
     return [
         bool(method.pictures),
         *(layer in method.pictures for layer in LAYER_TITLES),
@@ -88,13 +90,15 @@ def visible(method: Method) -> list[bool]:
         *(layer in method.prompts for layer in LAYER_TITLES),
         method.makes_alpha,
         not method.keeps_alpha,
-        method.keeps_alpha,
+        method.keeps_alpha or repainted,
+        repainted,
     ]
 
 
 def build(host: Host, latest: Latest, elem_id: Callable[[str], str]) -> Panel:
     """Make the panel inside the page being built. `elem_id` turns a short name into the page's id."""
-    shown = visible(DEFAULT_METHOD)
+    from_text = elem_id("").startswith(f"script_{TABS[0]}")
+    shown = visible(DEFAULT_METHOD, from_text)
     with host.accordion(TITLE, elem_id("enabled")) as enabled:
         page = _hidden(gr.Textbox, "", "Page", elem_id("page"))
         method = gr.Dropdown(
@@ -139,8 +143,14 @@ def build(host: Host, latest: Latest, elem_id: Callable[[str], str]) -> Panel:
         ]
         with gr.Accordion("Finish", open=False, visible=shown[8], elem_id=elem_id("finish")) as finish:
             finishing = [finish_control(value, elem_id(value.name)) for value in FINISH.values()]
-        with gr.Row(visible=shown[10], elem_id=elem_id("keep")) as keep_row:
-            keeping = [keep_control(value, elem_id(value.name)) for value in KEEP.values()]
+        with gr.Accordion("Repaint", open=False, visible=shown[10], elem_id=elem_id("repaint")) as repaint:
+            with gr.Row(visible=shown[11]) as by_whom:
+                repainting = [
+                    keep_control(value, elem_id(value.name), [NOBODY, *host.checkpoints()])
+                    for value in REPAINT
+                ]
+            with gr.Row():
+                keeping = [keep_control(value, elem_id(value.name), BEHIND) for value in KEEPING]
         given = [
             _hidden(gr.Checkbox, False, f"{title} given", elem_id(f"{layer.value}_given"))
             for layer, title in LAYER_TITLES.items()
@@ -154,8 +164,9 @@ def build(host: Host, latest: Latest, elem_id: Callable[[str], str]) -> Panel:
     name_page = PAGE_NAME.replace("TAB", elem_id(""))
     Context.root_block.load(fn=None, outputs=[page], **{JAVASCRIPT: name_page})
     # nothing is cleared here: pasting settings fires this after the prompts were filled in
-    arranged = [row, *boxes, resize_mode, *prompts, finish, strengths, keep_row]
-    method.change(_arrange, inputs=[method], outputs=arranged, **QUIET)
+    arranged = [row, *boxes, resize_mode, *prompts, finish, strengths, repaint, by_whom]
+    arrange = partial(_arrange, from_text=from_text)
+    method.change(arrange, inputs=[method], outputs=arranged, **QUIET)
     for picture, flag in zip(pictures, given, strict=True):
         # in the page: the picture itself need not travel for this
         _mirror(picture, flag, "(picture) => Boolean(picture)")
@@ -164,9 +175,13 @@ def build(host: Host, latest: Latest, elem_id: Callable[[str], str]) -> Panel:
     for one in watched:
         one.change(say, inputs=watched, outputs=[said], **QUIET)
     controls = [enabled, method, weight, ending_step, *pictures, resize_mode, output_origin, *prompts]
-    controls += finishing + keeping
-    fields = _paste_fields(controls)
-    return Panel(controls, page, fields, sampler, checkpoint, watched, say, said, method, arranged)
+    controls += finishing + keeping + repainting
+    # the files may be others than when the WebUI was started
+    Context.root_block.load(
+        lambda: gr.update(choices=[NOBODY, *host.checkpoints()]), outputs=[repainting[0]], **QUIET
+    )
+    fields = _paste_fields(controls, from_text)
+    return Panel(controls, page, fields, sampler, checkpoint, watched, say, said, method, arrange, arranged)
 
 
 def finish_control(value: Value, elem_id: str) -> Any:
@@ -185,12 +200,14 @@ def finish_control(value: Value, elem_id: str) -> Any:
     )
 
 
-def keep_control(value: Value, elem_id: str) -> Any:
-    """Make the control of one value of keeping transparency."""
+def keep_control(value: Value, elem_id: str, choices: Sequence[str]) -> Any:
+    """Make the control of one value of keeping transparency; `choices` are for one that has some."""
     if value.is_number:
         return finish_control(value, elem_id)
+    if not value.default:
+        return gr.Textbox("", label=value.title, info=value.info, elem_id=elem_id)
     return gr.Dropdown(
-        list(BEHIND),
+        list(choices),
         value=value.default,
         label=value.title,
         info=value.info,
@@ -199,8 +216,8 @@ def keep_control(value: Value, elem_id: str) -> Any:
     )
 
 
-def _arrange(name: str) -> list[Any]:
-    return [gr.update(visible=is_shown) for is_shown in visible(_method(name))]
+def _arrange(name: str, from_text: bool) -> list[Any]:
+    return [gr.update(visible=is_shown) for is_shown in visible(_method(name), from_text)]
 
 
 class Page:
@@ -237,7 +254,7 @@ class Page:
                 load = Context.root_block.load
                 load(panel.say, inputs=panel.watched, outputs=[panel.said], **QUIET)
                 # the user's saved default may be another method than the one that it was built for
-                load(_arrange, inputs=[panel.method], outputs=panel.arranged, **QUIET)
+                load(panel.arrange, inputs=[panel.method], outputs=panel.arranged, **QUIET)
 
 
 def _show_message(latest: Latest, page: str) -> None:
@@ -308,7 +325,10 @@ def _method(name: str) -> Method:
         return DEFAULT_METHOD
 
 
-def _paste_fields(controls: list[Any]) -> list[PasteField]:
+def _paste_fields(controls: list[Any], from_text: bool) -> list[PasteField]:
     keys = infotext.keys()
+    if not from_text:
+        for value in REPAINT:
+            del keys[value.name]
     named = zip([name for name, _ in ARGUMENTS], controls, strict=True)
     return [(control, keys[name]) for name, control in named if name in keys]

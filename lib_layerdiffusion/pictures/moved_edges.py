@@ -43,7 +43,7 @@ def follow(
     if strength <= 0 or alpha.min(initial=255) == alpha.max(initial=0):
         return alpha
     band = _band(alpha, away)
-    top, bottom, left, right = _box(band, 4 * away)
+    top, bottom, left, right = _box(band, 8 * away)
     part = np.ascontiguousarray(alpha[top:bottom, left:right])
     moved = displacement(shown[top:bottom, left:right], repainted[top:bottom, left:right], away)
     moved *= np.float32(strength)
@@ -58,7 +58,7 @@ def follow(
 
 def displacement(shown: Uint8Image, repainted: Uint8Image, away: int) -> FloatImage:
     """Return by how many pixels, right and down, each place has moved: [H, W, 2], at most `away` each."""
-    around, wide = max(2, 2 * away), max(4, 4 * away)
+    around, wide = max(2, 2 * away), max(4, 8 * away)
     before, after = (_relative(picture, wide) for picture in (shown, repainted))
     gain = (_mean(before * after, wide) + FLAT) / (_mean(before * before, wide) + FLAT)
     before *= gain.clip(0.3, 3)

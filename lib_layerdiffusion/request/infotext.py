@@ -15,6 +15,7 @@ from lib_layerdiffusion.request.options import Options
 from lib_layerdiffusion.request.settings import ARGUMENTS, FINISH, KEEP, RANGES, SHORT, Settings
 
 PREFIX = "layerdiffusion_"
+REPAINT_PROMPT = "repaint_prompt"
 
 Params = Mapping[str, Any]
 """What a host read from an infotext: every key with its value as text."""
@@ -59,8 +60,12 @@ def write(settings: Settings, options: Options) -> dict[str, Any]:
         keys["decode_passes"] = options.decode_passes
     if settings.method.makes_alpha:
         keys |= settings.finishing
-    if settings.method.keeps_alpha:
+    if settings.repaint is not None:
         keys |= settings.keeping
+        if REPAINT_PROMPT in keys:
+            keys[REPAINT_PROMPT] = _guarded(keys[REPAINT_PROMPT])
+    elif settings.method.keeps_alpha:
+        keys |= {name: settings.keeping[name] for name in settings.keeping if not name.startswith("repaint")}
     return {f"{PREFIX}{name}": value for name, value in keys.items()}
 
 
@@ -78,6 +83,7 @@ def keys() -> dict[str, Key]:
         readers[f"{short}_image"] = lambda params: None
         readers[f"{short}_additional_prompt"] = _prompt_reader(f"{PREFIX}{short}_additional_prompt")
     readers |= {name: partial(_finish_value, value) for name, value in (FINISH | KEEP).items()}
+    readers[REPAINT_PROMPT] = _prompt_reader(f"{PREFIX}{REPAINT_PROMPT}")
     return {name: Key(name, readers[name]) for name, _ in ARGUMENTS if name in readers}
 
 

@@ -1,4 +1,4 @@
-"""What a user may say about keeping the transparency of a picture that is painted again."""
+"""What a user may say about a transparent picture that is painted again: its edges, its backdrop, by whom."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from lib_layerdiffusion.request.finish import Value
 BLED = "own colours"
 PLAIN = {"grey": (127, 127, 127), "white": (255, 255, 255), "black": (0, 0, 0)}
 COLOUR = re.compile(r"#([0-9a-f]{6})", re.IGNORECASE)
+NOBODY = "None"
 BEHIND = (BLED, *PLAIN)
 """What may lie behind the picture, besides any colour."""
 
-VALUES: tuple[Value, ...] = (
+KEEPING: tuple[Value, ...] = (
     Value(
-        "follow_edges",
+        "follow_new_edges",
         "Follow new edges",
         1.0,
         "how far alpha goes along where the repaint moved an edge; 0 keeps it as it is",
@@ -28,6 +29,17 @@ VALUES: tuple[Value, ...] = (
     ),
     Value("behind", "Behind", BLED, f"what the model sees there: {', '.join(BEHIND)}, or #rrggbb"),
 )
+REPAINT: tuple[Value, ...] = (
+    Value(
+        "repaint_with",
+        "Repaint with",
+        NOBODY,
+        "another checkpoint paints what this one made, in its own style; the transparency stays",
+    ),
+    Value("repaint_strength", "Repaint strength", 0.5, "its denoising strength", low=0.05, high=1, step=0.05),
+    Value("repaint_prompt", "Repaint prompt", "", "added to the prompt for it"),
+)
+VALUES = (*KEEPING, *REPAINT)
 
 
 @dataclass(frozen=True)
@@ -38,10 +50,25 @@ class Keep:
     behind: tuple[int, int, int] | None = None
 
 
+@dataclass(frozen=True)
+class Repaint:
+    """By the checkpoint that the host calls so, with a denoising `strength` and an addition to the prompt."""
+
+    checkpoint: str
+    strength: float
+    prompt: str
+
+
+def repaint_of(given: Mapping[str, Any]) -> Repaint | None:
+    """Return what values by name ask for, None where no checkpoint is named. Raises BadSetting."""
+    read = [value.read(given.get(value.name)) for value in REPAINT]
+    return None if read[0].lower() in ("", NOBODY.lower()) else Repaint(*read)
+
+
 def keep_of(given: Mapping[str, Any]) -> Keep:
     """Return what values by name mean; what is missing has its default. Raises BadSetting."""
-    read = {value.name: value.read(given.get(value.name)) for value in VALUES}
-    return Keep(read["follow_edges"], colour(read["behind"]))
+    follow, behind = (value.read(given.get(value.name)) for value in KEEPING)
+    return Keep(follow, colour(behind))
 
 
 def colour(text: str) -> tuple[int, int, int] | None:

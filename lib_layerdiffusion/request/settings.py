@@ -13,6 +13,7 @@ from lib_layerdiffusion.pictures.arithmetic import ResizeMode, Uint8Image
 from lib_layerdiffusion.pictures.finishing import Steps
 from lib_layerdiffusion.pictures.reading import given_picture
 from lib_layerdiffusion.request import finish, keep, spellings
+from lib_layerdiffusion.request.keep import Keep, Repaint
 
 ARGUMENTS: tuple[tuple[str, Any], ...] = (
     ("enabled", False),
@@ -41,6 +42,11 @@ SHORT: dict[Layer, str] = {Layer.FOREGROUND: "fg", Layer.BACKGROUND: "bg", Layer
 RANGES: dict[str, tuple[float, float]] = {"weight": (0.0, 2.0), "ending_step": (0.0, 1.0)}
 FINISH: dict[str, finish.Value] = {value.name: value for value in finish.PANEL}
 KEEP: dict[str, finish.Value] = {value.name: value for value in keep.VALUES}
+UNFINISHED: dict[str, Any] = {
+    **{name: value.default for name, value in FINISH.items()},
+    **{value.name: value.default for value in keep.REPAINT},
+}
+"""Changes nothing of a picture as the method makes it."""
 TITLES: dict[str, str] = {
     "enabled": "Enabled",
     "method": "Method",
@@ -71,8 +77,13 @@ class Settings:
     keeping: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def keep(self) -> keep.Keep:
+    def keep(self) -> Keep:
         return keep.keep_of(self.keeping)
+
+    @property
+    def repaint(self) -> Repaint | None:
+        """What another checkpoint is to do with the pictures; None for methods whose pictures go together."""
+        return keep.repaint_of(self.keeping) if self.method.makes_one_alone else None
 
     @property
     def steps(self) -> Steps:

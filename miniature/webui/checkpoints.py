@@ -33,6 +33,13 @@ class ExchangesCheckpoints:
     original: Patcher
     patcher: Patcher
     other: Checkpoint | None = None
+    selected: Checkpoint | None = None
+    """What jobs begin with: none but for a job that asks for another."""
+
+    def select(self) -> None:
+        """Load what is selected, if it is not loaded."""
+        if self.other is not self.selected:
+            self.load(self.selected)
 
     def load(self, other: Checkpoint | None) -> None:
         """Put another checkpoint in the place of the loaded one, or that one, None, in its place again."""

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from lib_layerdiffusion.job.layer_results import ANSWER_KEY
-from lib_layerdiffusion.methods import METHODS, SD15, SDXL, Family, Layer, Method
+from lib_layerdiffusion.methods import RELEASED, SD15, SDXL, Family, Layer, Method
 from miniature.nets.trained import SIDE, load_drifted, load_trained, write_layer_files
 from miniature.training.backgrounds import PLACES
 from miniature.webui.host import MiniatureHost
@@ -23,7 +23,7 @@ from miniature.webui.script import load_script
 
 PICTURES = Path(__file__).parents[1] / "pictures"
 STEPS, GUIDANCE = 20, 4.0
-METHOD = {method.weights.name: method for method in METHODS}
+METHOD = {method.weights.name: method for method in RELEASED}
 
 
 class Trained:
@@ -132,7 +132,7 @@ def tour(trained: Trained, concept: str, where: str, seed: int, **fields: Any) -
     yield run("stop-at-0.5", attention, concept, {"ending_step": 0.5})
     trained.load(SD15)
     pictures = {Layer.FOREGROUND: {"fg_image": foreground}, Layer.BACKGROUND: {"bg_image": background}}
-    for method in METHODS:
+    for method in RELEASED:
         if method.family is SD15:
             given = {name: one for layer in method.pictures for name, one in pictures[layer].items()}
             yield run(method.weights.name, method, both if method.frames > 1 else concept, given)

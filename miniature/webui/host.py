@@ -38,6 +38,7 @@ from lib_layerdiffusion.hosts.wrapping import wrap
 from lib_layerdiffusion.request.options import Options
 from lib_layerdiffusion.request.xyz_axes import Axis
 from miniature.webui import images
+from miniature.webui.checkpoints import Checkpoint
 from miniature.webui.images import resize_image
 from miniature.webui.patcher import Patcher, StepRule
 from miniature.webui.processed import Processed
@@ -47,7 +48,8 @@ from miniature.webui.state import state
 
 class MiniatureHost:
     """Implements the protocol; `family` is what the loaded model claims to be, `dtype` what our networks
-    compute in. `reported` keeps only the last hundred lines."""
+    compute in, `others` are what else can be loaded, by name. `reported` keeps only the last hundred lines.
+    """
 
     name = "Miniature"
     lists_in_infotext = True
@@ -70,6 +72,7 @@ class MiniatureHost:
         self.dtype = dtype
         self.reported: list[tuple[str, float | None]] = []
         self.settings: dict[str, Any] = {}
+        self.others: dict[str, Callable[[], Checkpoint]] = {}
 
     # --- surroundings
     def models_dir(self) -> Path:
@@ -241,6 +244,27 @@ class MiniatureHost:
         made = copy.copy(p)
         made.init_images, made.image_mask = [], None
         return made
+
+    def with_picture(self, p: Processing, picture: Image.Image, denoising: float) -> Processing:
+        made = copy.copy(p)
+        made.init_images, made.image_mask, made.resize_mode = [picture], None, 0
+        made.denoising_strength, made.enable_hr = denoising, False
+        made.width, made.height = picture.size
+        return made
+
+    def checkpoints(self) -> Sequence[str]:
+        return list(self.others)
+
+    def checkpoint_named(self, name: str) -> str | None:
+        return next((one for one in self.others if name.lower() in one.lower()), None)
+
+    @contextmanager
+    def other_checkpoint(self, p: Processing, job: Processing, name: str) -> Iterator[None]:
+        job.checkpoint = self.others[name]()
+        try:
+            yield
+        finally:
+            p.webui.select()
 
     def fixed_seed(self, p: Processing) -> int:
         return p.seed[0] if isinstance(p.seed, list) else p.seed

@@ -6,6 +6,7 @@ What it leaves out of a real host has no bearing on the hooks: face restoration,
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from miniature.webui.state import state
 logger = logging.getLogger("miniature")
 
 LATENT_UPSCALE = 3
+EXTRA_NETWORK = re.compile(r"<\w+:[^>]+>")
 
 
 @dataclass
@@ -62,6 +64,7 @@ class Processing:
     refiner: Checkpoint | None = None
     refiner_switch_at: float = 0.8
     hr_checkpoint: Checkpoint | None = None
+    checkpoint: Checkpoint | None = None
     scripts: Sequence[Any] = ()
     script_args: Sequence[Any] = ()
     extra_generation_params: dict[str, Any] = field(default_factory=dict)
@@ -111,7 +114,9 @@ class Processing:
         """Prompts and seeds of one batch; every picture has a seed of its own."""
         part = slice(iteration * self.batch_size, (iteration + 1) * self.batch_size)
         self.iteration = iteration
-        self.prompts, self.negative_prompts = self.all_prompts[part], self.all_negative_prompts[part]
+        # like hosts, without what names a LoRA
+        self.prompts = [EXTRA_NETWORK.sub("", prompt) for prompt in self.all_prompts[part]]
+        self.negative_prompts = self.all_negative_prompts[part]
         self.hr_prompts = self.all_hr_prompts[part]
         self.seeds, self.subseeds = self.all_seeds[part], self.all_subseeds[part]
 
@@ -251,6 +256,14 @@ class WebUI(ExchangesCheckpoints):
     @torch.inference_mode()
     def process_images(self, p: Processing) -> Processed:
         p.run_hook("before_process")
+        selected, self.selected = self.selected, p.checkpoint or self.selected
+        self.select()
+        try:
+            return self._process(p)
+        finally:
+            self.selected = selected
+
+    def _process(self, p: Processing) -> Processed:
         self._tile(p.tiling)
         p.expand()
         p.run_hook("process")
@@ -263,8 +276,7 @@ class WebUI(ExchangesCheckpoints):
                 break
             # like hosts, from the objects as loaded, whatever stands in their place
             vars(self).pop("encode", None)
-            if self.other is not None:
-                self.load(None)
+            self.select()
             p.begin_batch(iteration)
             if not p.prompts:
                 break

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from lib_layerdiffusion.methods import METHODS, SD15, SDXL, Layer, Method
+from lib_layerdiffusion.methods import RELEASED, SD15, SDXL, Layer, Method
 from lib_layerdiffusion.request.settings import ARGUMENTS, SHORT
 from miniature.nets.random_weights import base_state_dict, layer_files, load_base
 from miniature.nets.unet import SD15_MINIATURE, SDXL_MINIATURE
@@ -41,7 +41,7 @@ class Task(NamedTuple):
 
 def tasks() -> Iterator[Task]:
     pictures = layers()
-    for method in METHODS:
+    for method in RELEASED:
         given = {f"{SHORT[layer]}_image": pictures[layer] for layer in method.pictures}
         arguments = {"method": method.label, **given}
         yield Task(method.weights.name, method, arguments, {})

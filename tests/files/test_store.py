@@ -17,7 +17,7 @@ from lib_layerdiffusion.files import download
 from lib_layerdiffusion.files.records import WORK_FOLDER
 from lib_layerdiffusion.files.store import WeightStore
 from lib_layerdiffusion.files.tensors import identity, network, state_dict
-from lib_layerdiffusion.methods import FAMILIES, FOLDER, METHODS, SDXL, WEIGHT_FILES, Holds, WeightFile
+from lib_layerdiffusion.methods import FAMILIES, FOLDER, RELEASED, SDXL, WEIGHT_FILES, Holds, WeightFile
 from lib_layerdiffusion.models.encoder_and_decoder import TransparencyEncoder
 
 FILE = SDXL.encoder
@@ -48,8 +48,8 @@ def place(store: WeightStore, state: dict[str, torch.Tensor], file: WeightFile =
 
 def test_fourteen_files() -> None:
     assert len(WEIGHT_FILES) == len({file.name for file in WEIGHT_FILES}) == 14
-    assert {file.holds for file in WEIGHT_FILES} == set(Holds)
-    assert [method.weights in WEIGHT_FILES for method in METHODS] == [True] * 10
+    assert {file.holds for file in WEIGHT_FILES} == set(Holds) - {Holds.NOTHING}
+    assert [method.weights in WEIGHT_FILES for method in RELEASED] == [True] * 10
     assert all(family.decoder in WEIGHT_FILES and family.encoder in WEIGHT_FILES for family in FAMILIES)
 
 
@@ -101,7 +101,7 @@ def test_conversions_to_every_float_are_used(store: WeightStore, dtype: torch.dt
 
 
 def test_eight_bit_patches_come_in_a_format_that_hosts_compute_with(store: WeightStore) -> None:
-    file = METHODS[4].weights
+    file = RELEASED[4].weights
     state = {name: tensor.to(torch.float8_e4m3fn) for name, tensor in load_file(store.path(file)).items()}
     path = place(store, state, file)
     store.ensure(file)

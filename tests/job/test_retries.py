@@ -28,9 +28,11 @@ class Passes(OtherScript):
 
     def __init__(self) -> None:
         self.seen: list[dict[str, Any]] = []
+        self.prompts: list[str] = []
 
     def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
         keys = {key: p.extra_generation_params.get(f"layerdiffusion_{key}") for key in ("method", "weight")}
+        self.prompts += p.all_prompts
         self.seen.append({"seed": p.seeds[0], "count": len(kwargs["x"]), **keys})
 
 
@@ -73,6 +75,12 @@ def test_so_many_tries_and_no_more_and_what_was_tried_is_written_down(run: Any, 
     assert result.images[0].tobytes() == plain.images[0].tobytes()
     assert (params["Seed"], params["layerdiffusion_method"]) == ("5", TRANSPARENT.label)
     assert result.comments.count("failed") == plain.comments.count("failed")
+
+
+def test_loras_go_along(run: Any) -> None:
+    """Hosts take them out of a batch's prompts before it is sampled."""
+    _, passes = run(1, prompt="a cup <lora:ink:1>")
+    assert passes.prompts == ["a cup <lora:ink:1>"] * 2
 
 
 def test_each_picture_is_tried_alone(run: Any) -> None:

@@ -16,7 +16,7 @@ from lib_layerdiffusion.pictures.arithmetic import Uint8Image
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
-ALWAYS = {"enabled", "method", "ending_step"}
+ALWAYS = {"enabled", "method"}
 LAYERS = [layer.value for layer in Layer]
 ELEMENTS = [
     *ALWAYS,
@@ -25,6 +25,10 @@ ELEMENTS = [
     *(f"{layer}_from_result" for layer in LAYERS),
     *(f"{layer}_prompt" for layer in LAYERS),
     "weight",
+    "ending_step",
+    "follow_new_edges",
+    "behind",
+    "finish",
     "resize_mode",
     "output_origin",
 ]
@@ -75,7 +79,8 @@ def expected(method: Method) -> set[str]:
     names = ALWAYS | {f"{name}{part}" for name in pictures for part in ("", "_box", "_from_result")}
     names |= {f"{layer.value}_prompt" for layer in method.prompts}
     names |= {"resize_mode"} if pictures else set()
-    return names | {"weight"}
+    names |= {"finish"} if method.makes_alpha else set()
+    return names | ({"follow_new_edges", "behind"} if method.keeps_alpha else {"weight", "ending_step"})
 
 
 def see_controls_of(page: Page, method: str) -> None:

@@ -137,6 +137,11 @@ def test_labels_tell_what_each_value_is(script: Any) -> None:
         "Fill holes",
         "Trim",
         "Trim margin",
+        "Follow new edges",
+        "Behind",
+        "Repaint with",
+        "Repaint strength",
+        "Repaint prompt",
         # behind them all: which page it is
         "Page",
     ]

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 from PIL import Image
 
-from lib_layerdiffusion.methods import METHODS, Layer, Method, find_method
+from lib_layerdiffusion.methods import KEEP, RELEASED, Layer, Method, find_method
 from lib_layerdiffusion.request import layer_plan, spellings
 from lib_layerdiffusion.request.layer_plan import Asked
 from lib_layerdiffusion.request.settings import ARGUMENTS, SHORT
@@ -80,8 +80,8 @@ def changed(code: str, to: Row) -> str:
 
 
 def test_the_table_has_every_method_and_the_pictures_it_needs() -> None:
-    assert {one.method for one in ROWS} == set(METHODS)
-    assert len(ROWS) == len(METHODS)
+    assert {one.method for one in ROWS} == set(RELEASED)
+    assert len(ROWS) == len(RELEASED)
     assert set(EXAMPLES) == {"sh", "python"}
     assert all(ADDRESS in code for code in EXAMPLES.values())
     for one in ROWS:
@@ -172,14 +172,18 @@ def test_snippets_run(server: str) -> None:
             assert f"{key.replace('layerdiffuse_', 'layerdiffusion_')}: {value}" in infotext
 
 
-LAYERS = [
-    (json.loads(code), path)
-    for code, path in zip(
-        re.findall(r"^```json\n(.*?)^```", DOCUMENT, re.S | re.M),
-        ("txt2img", "txt2img", "img2img"),
-        strict=True,
-    )
-]
+KEEPS, *STACKS = [json.loads(code) for code in re.findall(r"^```json\n(.*?)^```", DOCUMENT, re.S | re.M)]
+LAYERS = list(zip(STACKS, ("txt2img", "txt2img", "img2img"), strict=True))
+
+
+def test_the_request_that_keeps_transparency_runs(server: str) -> None:
+    init = picture(width=64, height=64)
+    text = json.dumps({**KEEPS, "width": 64, "height": 64}).replace("PICTURE", encoded(Image.fromarray(init)))
+    with urllib.request.urlopen(f"{server}/sdapi/v1/img2img", text.encode()) as response:
+        result, *_ = json.load(response)["images"]
+    made = Image.open(io.BytesIO(base64.b64decode(result)))
+    assert made.mode == "RGBA"
+    assert KEEP.label in made.info["parameters"]
 
 
 @pytest.mark.parametrize(("request_", "path"), LAYERS, ids=[one["prompt"] for one, _ in LAYERS])

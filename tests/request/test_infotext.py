@@ -90,7 +90,11 @@ def test_every_spelling_of_every_method_is_read(method: Any) -> None:
 def test_infotext_of_another_picture_switches_off_and_leaves_the_rest() -> None:
     params = webui.read("a cup\nSteps: 2, Sampler: Euler a, Seed: 1")
     values = {name: key(params) for name, key in KEYS.items() if key(params) is not None}
-    assert values == {"enabled": False, **{f"{short}_additional_prompt": "" for short in SHORT.values()}}
+    assert values == {
+        "enabled": False,
+        **{f"{short}_additional_prompt": "" for short in SHORT.values()},
+        "repaint_prompt": "",
+    }
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,10 @@ def test_what_can_be_understood_is_done(server: str, script: Any) -> None:
         ({"args": 1}, '"args" of LayerDiffuse is "1"; it must be an object, or a list of values'),
         ({"args": [True], "weight": 0.5}, 'The request has "weight" beside "args" of LayerDiffuse'),
         ({"args": [{"weight": 0.5}, True]}, "is a list of an object and more"),
-        ({"args": [True, *[None] * 18]}, f"has 19 values; it takes at most 18, in this order: {ORDER}."),
+        (
+            {"args": [True, *[None] * len(NAMES)]},
+            f"it takes at most {len(NAMES)}, in this order: {ORDER}.",
+        ),
         ({"methode": CONVOLUTION}, 'LayerDiffuse has no setting "methode"; perhaps method is meant.'),
     ],
     ids=str,

@@ -11,7 +11,16 @@ import pytest
 from PIL import Image
 
 from lib_layerdiffusion.errors import BadPicture, BadSetting, MissingPicture
-from lib_layerdiffusion.methods import DEFAULT_METHOD, FAMILIES, METHODS, Injection, Layer, find_method
+from lib_layerdiffusion.methods import (
+    DEFAULT_METHOD,
+    FAMILIES,
+    METHODS,
+    RELEASED,
+    WEIGHT_FILES,
+    Injection,
+    Layer,
+    find_method,
+)
 from lib_layerdiffusion.pictures.arithmetic import ResizeMode
 from lib_layerdiffusion.pictures.reading import given_picture
 from lib_layerdiffusion.request.settings import ARGUMENTS, Settings
@@ -36,14 +45,17 @@ def test_labels_are_the_released_ones() -> None:
         "(SDXL) From Foreground and Blending to Background",
         "(SDXL) From Background to Blending",
         "(SDXL) From Background and Blending to Foreground",
+        "(Any) Keep Transparency",
     ]
     assert DEFAULT_METHOD.label == "(SDXL) Only Generate Transparent Image (Attention Injection)"
 
 
 def test_every_family_has_networks_of_its_own() -> None:
     files = [file for family in FAMILIES for file in (family.decoder, family.encoder)]
-    files += [method.weights for method in METHODS]
+    files += [method.weights for method in RELEASED]
     assert len({file.filename for file in files}) == len(files) == 14
+    assert set(files) == set(WEIGHT_FILES)
+    assert {file for method in METHODS for file in method.files} == set(files)
 
 
 def test_table_rows_agree_with_the_released_behaviour() -> None:
@@ -54,7 +66,7 @@ def test_table_rows_agree_with_the_released_behaviour() -> None:
             method.decodes_alpha,
             len(method.prompts),
         )
-        for method in METHODS
+        for method in RELEASED
     }
     assert facts == {
         "layer_sd15_transparent_attn": ([], ["f"], True, 0),
@@ -108,6 +120,11 @@ def test_short_argument_lists_have_defaults() -> None:
         "fill_holes",
         "trim",
         "trim_margin",
+        "follow_new_edges",
+        "behind",
+        "repaint_with",
+        "repaint_strength",
+        "repaint_prompt",
     ]
 
 
