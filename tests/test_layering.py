@@ -62,7 +62,8 @@ PACKAGES = {
     "tqdm": "files.progress commands.finish",
     "gradio": "page.panel page.extras_panel page.layers_panel hosts.webui_page hosts.ldm_patched scripts",
     "modules": "hosts.backend hosts.ldm_patched hosts.webui hosts.webui_extras hosts.webui_jobs "
-    "hosts.webui_own_jobs hosts.webui_page hosts.webui_state hosts.forge_saving hosts.classic hosts.ersatz scripts",
+    "hosts.webui_own_jobs hosts.webui_page hosts.webui_state hosts.forge_saving hosts.classic hosts.ersatz "
+    "scripts",
     "modules_forge": "hosts.backend hosts.ldm_patched hosts.classic",
     "backend": "hosts.backend hosts.ersatz hosts.forge hosts.neo",
     "ldm_patched": "hosts.ldm_patched hosts.reforge hosts.classic",

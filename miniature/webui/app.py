@@ -14,7 +14,7 @@ from miniature.training.backgrounds import PLACES
 from miniature.training.emoji import CONCEPTS
 from miniature.webui import infotext_format
 from miniature.webui.components import PNG, picture_input
-from miniature.webui.demo import GUIDANCE, STEPS, Trained
+from miniature.webui.demo import DRIFTED, GUIDANCE, STEPS, Trained
 
 WORDS = (
     f"Knows {', '.join(sorted(CONCEPTS.values()))}; after a comma a place, for a picture with a background: "
@@ -23,8 +23,6 @@ WORDS = (
 
 
 NO_SCRIPT = "None"
-DRIFTED = "sdxl, drifted"
-"""The checkpoint that is far from what the layer files were made for."""
 
 
 def build(trained: Trained) -> Any:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -15,14 +16,18 @@ from PIL import Image
 
 from lib_layerdiffusion.job.layer_results import ANSWER_KEY
 from lib_layerdiffusion.methods import RELEASED, SD15, SDXL, Family, Layer, Method
+from miniature.nets.random_weights import BaseModel
 from miniature.nets.trained import SIDE, load_drifted, load_trained, write_layer_files
 from miniature.training.backgrounds import PLACES
+from miniature.webui.checkpoints import Checkpoint
 from miniature.webui.host import MiniatureHost
 from miniature.webui.processing import Processed, Processing, WebUI
 from miniature.webui.script import load_script
 
 PICTURES = Path(__file__).parents[1] / "pictures"
 STEPS, GUIDANCE = 20, 4.0
+DRIFTED = "sdxl, drifted"
+"""The checkpoint that is far from what the layer files were made for."""
 METHOD = {method.weights.name: method for method in RELEASED}
 
 
@@ -42,6 +47,12 @@ class Trained:
             write_layer_files(models_dir)
         self._webuis: dict[Family, WebUI] = {}
         self.host = MiniatureHost(models_dir)
+        self.host.others = {
+            SDXL.key: partial(self._other, SDXL.key, lambda: load_trained(SDXL)),
+            SD15.key: partial(self._other, SD15.key, lambda: load_trained(SD15)),
+            DRIFTED: partial(self._other, DRIFTED, load_drifted),
+        }
+        self._others: dict[str, Checkpoint] = {}
         self.script = load_script(lambda: self.host)
         self.load(family)
 
@@ -52,6 +63,12 @@ class Trained:
         self.webui = self._webuis[family]
         self.host.family = family.key
         self.host.title = f"the trained miniature of {family.title}"
+
+    def _other(self, name: str, load: Callable[[], BaseModel]) -> Checkpoint:
+        """Return a checkpoint that another job may ask for, loaded at the first time."""
+        if name not in self._others:
+            self._others[name] = Checkpoint(load(), name.partition(",")[0], name)
+        return self._others[name]
 
     def load_drifted(self) -> None:
         """Choose the SDXL-like checkpoint that is far from what the layer files were made for."""

@@ -52,6 +52,14 @@ def still(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "randn_like", torch.zeros_like)
 
 
+def test_the_same_request_gives_the_same_picture(generate: Generate) -> None:
+    first, again, other = (
+        pixels(generate(arguments(KEEP), init_images=[subject()], seed=seed)) for seed in (5, 5, 6)
+    )
+    assert (first == again).all()
+    assert (first != other).any()
+
+
 @pytest.mark.parametrize("steps", [1, 4])
 def test_alpha_comes_back_byte_for_byte(generate: Generate, steps: int) -> None:
     result = generate(arguments(KEEP, **EXACT), init_images=[subject()], steps=steps)
@@ -197,7 +205,6 @@ def test_a_job_with_the_extension_off_is_what_it_was(generate: Generate) -> None
     assert (pixels(generate()) == before).all()
 
 
-@pytest.mark.usefixtures("still")
 def test_after_a_method_nothing_of_it_samples(generate: Generate) -> None:
     """Also where a host keeps its model patched until the next job looks at it."""
     alone = pixels(generate(arguments(KEEP), init_images=[subject()]))
@@ -247,7 +254,6 @@ def test_denoising_of_one_works_and_says_so(webui: WebUI, script: Any) -> None:
         assert len([note for note in notes(p) if "little of the picture's shape" in note]) == count
 
 
-@pytest.mark.usefixtures("still")
 def test_weight_and_stop_at_do_nothing(generate: Generate) -> None:
     results = [
         pixels(generate(arguments(KEEP, **changes), init_images=[subject()]))

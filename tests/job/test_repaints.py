@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from lib_layerdiffusion.errors import BadSetting
@@ -27,12 +26,6 @@ from tests.helpers.scripts import OtherScript
 Generate = Callable[..., Processed]
 OTHER = "painter.safetensors"
 TRANSPARENT = DECODING[0]
-
-
-@pytest.fixture(autouse=True)
-def still(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The host's own encode draws from the posterior without a seed; here it is the mean."""
-    monkeypatch.setattr(torch, "randn_like", torch.zeros_like)
 
 
 @pytest.fixture

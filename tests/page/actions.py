@@ -26,8 +26,7 @@ ELEMENTS = [
     *(f"{layer}_prompt" for layer in LAYERS),
     "weight",
     "ending_step",
-    "follow_new_edges",
-    "behind",
+    "repaint",
     "finish",
     "resize_mode",
     "output_origin",
@@ -80,7 +79,8 @@ def expected(method: Method) -> set[str]:
     names |= {f"{layer.value}_prompt" for layer in method.prompts}
     names |= {"resize_mode"} if pictures else set()
     names |= {"finish"} if method.makes_alpha else set()
-    return names | ({"follow_new_edges", "behind"} if method.keeps_alpha else {"weight", "ending_step"})
+    names |= {"repaint"} if method.keeps_alpha or method.makes_one_alone else set()
+    return names | (set() if method.keeps_alpha else {"weight", "ending_step"})
 
 
 def see_controls_of(page: Page, method: str) -> None:
