@@ -23,18 +23,18 @@ KEEPING: tuple[Value, ...] = (
         "follow_new_edges",
         "Follow new edges",
         1.0,
-        "how far alpha goes along where the repaint moved an edge; 0 keeps it as it is",
+        "how far alpha goes along with moved edges; 0 keeps it",
         high=1,
         step=0.05,
     ),
-    Value("behind", "Behind", BLED, f"what the model sees there: {', '.join(BEHIND)}, or #rrggbb"),
+    Value("behind", "Behind", BLED, "what the model sees there; #rrggbb works too"),
 )
 REPAINT: tuple[Value, ...] = (
     Value(
         "repaint_with",
         "Repaint with",
         NOBODY,
-        "another checkpoint paints what this one made, in its own style; the transparency stays",
+        "another checkpoint, which paints it in its style",
     ),
     Value("repaint_strength", "Repaint strength", 0.5, "its denoising strength", low=0.05, high=1, step=0.05),
     Value("repaint_prompt", "Repaint prompt", "", "added to the prompt for it"),

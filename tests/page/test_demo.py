@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from miniature.measure import quality
-from miniature.webui.demo import METHOD, Trained
-from tests.page.actions import choose, element, eventually, result_picture, tick, upload_into
-from tests.page.conftest import opened, served
+from miniature.webui.demo import METHOD
+from tests.page.actions import choose, element, eventually, tick, upload_into
+from tests.page.demo_page import demo_url, generate, infotext, page
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Page
 
 pytestmark = pytest.mark.ui
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    from miniature.webui.app import build
-
-    with served(build(Trained())) as url, opened(browser, url) as page:
-        yield page
-
-
-def infotext(page: Page) -> str:
-    return page.locator("#infotext textarea").input_value()
-
-
-def generate(page: Page) -> np.ndarray:
-    page.locator("#infotext textarea").fill("")
-    page.locator("#generate").click()
-    page.wait_for_function("document.querySelector('#infotext textarea').value !== ''", timeout=60_000)
-    page.locator("#result img").first.wait_for()
-    return np.asarray(result_picture(page)).astype(int)
+__all__ = ["demo_url", "page"]
 
 
 def test_a_red_apple_is_made_and_made_again_from_its_infotext(page: Page) -> None:

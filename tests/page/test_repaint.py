@@ -2,44 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from lib_layerdiffusion.methods import KEEP, SD15
-from miniature.webui.app import build
-from miniature.webui.demo import METHOD, Trained
-from tests.page.actions import choose, element, eventually, result_picture, text_of, tick, upload_into
-from tests.page.conftest import opened, served
+from miniature.webui.demo import METHOD
+from tests.page.actions import choose, element, eventually, text_of, tick, upload_into
+from tests.page.demo_page import demo_url, generate, infotext, page
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Page
 
 pytestmark = pytest.mark.ui
+__all__ = ["demo_url", "page"]
 
 OF_BOTH = {"follow_new_edges", "behind"}
 IN_ONE_CLICK = {"repaint_with", "repaint_strength", "repaint_prompt"}
-
-
-@pytest.fixture(scope="module")
-def trained() -> Trained:
-    trained = Trained()
-    trained.host.settings["layerdiffuse_decode_passes"] = 2
-    return trained
-
-
-@pytest.fixture(scope="module")
-def url(trained: Trained) -> Iterator[str]:
-    with served(build(trained)) as url:
-        yield url
-
-
-@pytest.fixture
-def page(browser: Browser, url: str) -> Iterator[Page]:
-    with opened(browser, url) as page:
-        yield page
 
 
 def unfold(page: Page) -> None:
@@ -54,18 +34,6 @@ def seen(page: Page) -> set[str]:
 def pick(page: Page, name: str, option: str) -> None:
     element(page, name).locator("input").first.click()
     page.locator(f'ul.options li[aria-label="{option}"]').click()
-
-
-def generate(page: Page) -> np.ndarray:
-    page.locator("#infotext textarea").fill("")
-    page.locator("#generate").click()
-    page.wait_for_function("document.querySelector('#infotext textarea').value !== ''", timeout=60_000)
-    page.locator("#result img").first.wait_for()
-    return np.asarray(result_picture(page)).astype(int)
-
-
-def infotext(page: Page) -> str:
-    return page.locator("#infotext textarea").input_value()
 
 
 def test_the_controls_are_folded_away_and_those_of_the_method(page: Page) -> None:
