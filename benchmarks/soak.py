@@ -23,14 +23,17 @@ import torch
 from PIL import Image
 
 from lib_layerdiffusion.errors import LayerDiffuseError
-from lib_layerdiffusion.methods import METHODS, SD15, SDXL, Method
+from lib_layerdiffusion.methods import KEEP, RELEASED, SD15, SDXL, Method
 from lib_layerdiffusion.request.settings import SHORT
 from lib_layerdiffusion.transparency import ways
 from miniature.nets.random_weights import base_state_dict, layer_files, load_base
 from miniature.nets.unet import SD15_MINIATURE
+from miniature.webui.checkpoints import Checkpoint
 from miniature.webui.host import MiniatureHost
 from miniature.webui.processing import Processing, WebUI
 from miniature.webui.script import load_script
+
+PAINTER = "another checkpoint"
 
 
 @dataclass(frozen=True)
@@ -86,17 +89,19 @@ def jobs() -> Iterator[tuple[str, Method | None, dict[str, Any], dict[str, Any],
     """Name, method, arguments, fields of the request, and where a fault happens; over and over."""
     picture = Image.fromarray(disc())
     while True:
-        for method in METHODS:
+        for method in RELEASED:
             yield method.label, method, {}, {}, ""
         yield "off", None, {}, {}, ""
-        yield "img2img", METHODS[4], {}, {"init_images": [picture]}, ""
-        yield "Stop At", METHODS[5], {"ending_step": 0.5}, {"batch_size": 2}, ""
-        yield "highres pass", METHODS[4], {}, {"enable_hr": True, "hr_scale": 1.5}, ""
-        yield "missing picture", METHODS[6], {"fg_image": None}, {}, ""
-        yield "wrong family", METHODS[3], {}, {}, "family"
-        yield "fault while sampling", METHODS[3], {}, {}, "sampling"
-        yield "no memory while decoding", METHODS[4], {}, {}, "memory"
-        yield "fault while decoding", METHODS[0], {}, {}, "decoding"
+        yield "img2img", RELEASED[4], {}, {"init_images": [picture]}, ""
+        yield "Stop At", RELEASED[5], {"ending_step": 0.5}, {"batch_size": 2}, ""
+        yield "highres pass", RELEASED[4], {}, {"enable_hr": True, "hr_scale": 1.5}, ""
+        yield "keep transparency", KEEP, {}, {"init_images": [picture]}, ""
+        yield "repaint", RELEASED[4], {"repaint_with": PAINTER}, {}, ""
+        yield "missing picture", RELEASED[6], {"fg_image": None}, {}, ""
+        yield "wrong family", RELEASED[3], {}, {}, "family"
+        yield "fault while sampling", RELEASED[3], {}, {}, "sampling"
+        yield "no memory while decoding", RELEASED[4], {}, {}, "memory"
+        yield "fault while decoding", RELEASED[0], {}, {}, "decoding"
 
 
 class Bench:
@@ -110,10 +115,12 @@ class Bench:
             SDXL: WebUI(load_base(base_state_dict(seed=1))),
             SD15: WebUI(load_base(base_state_dict(1, SD15_MINIATURE), SD15_MINIATURE)),
         }
+        painter = Checkpoint(self.webuis[SD15].base, SD15.key, PAINTER)
+        self.host.others[PAINTER] = lambda: painter
 
     def run(self, method: Method | None, changes: dict[str, Any], fields: dict[str, Any], fault: str) -> bool:
         """Run a job; False if it failed."""
-        family = method.family if method else SDXL
+        family = method.family if method in RELEASED else SDXL
         webui = self.webuis[family]
         self.host.family = "other" if fault == "family" else family.key
         arguments: dict[str, Any] = {"enabled": False}

@@ -14,6 +14,7 @@ from PIL import Image
 from lib_layerdiffusion.errors import BadPicture, BadSetting, MissingPicture
 from lib_layerdiffusion.methods import KEEP
 from lib_layerdiffusion.pictures import backdrop
+from lib_layerdiffusion.request import xyz_axes
 from miniature.nets.random_weights import BaseModel
 from miniature.webui import selectable
 from miniature.webui.host import MiniatureHost
@@ -184,6 +185,17 @@ def test_loopback_goes_on_from_its_transparent_pictures(webui: WebUI, script: An
     alphas = [np.asarray(one)[..., 3] for one in processed.images[1:]]
     assert len(alphas) == 3
     assert all((alpha == np.asarray(subject())[..., 3]).all() for alpha in alphas)
+
+
+def test_an_xyz_plot_over_its_values(webui: WebUI, script: Any) -> None:
+    def apply(cell: Any, follow: float) -> None:
+        xyz_axes.put(cell, cell, {"follow_new_edges": follow})
+
+    p = request(webui, script, arguments(KEEP, behind="grey"), init_images=[subject()], steps=4)
+    processed = selectable.run(selectable.xyz_plot, p, apply, [0.0, 0.5])
+    assert [image.mode for image in processed.images[1:]] == ["RGBA", "RGBA"]
+    assert (np.asarray(processed.images[1])[..., 3] == np.asarray(subject())[..., 3]).all()
+    assert "layerdiffusion_follow_new_edges: 0.5" in processed.infotexts[2]
 
 
 def test_the_infotext_replays(generate: Generate, webui: WebUI, script: Any) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from lib_layerdiffusion.errors import UnsupportedMethod
 from lib_layerdiffusion.hosts import forge_scripts
-from lib_layerdiffusion.methods import METHODS, SD15
+from lib_layerdiffusion.methods import KEEP, METHODS, SD15
 from lib_layerdiffusion.pictures.finishing import Steps, finish
 from miniature.nets.random_weights import BaseModel
 from miniature.webui import images
@@ -99,6 +99,17 @@ def test_sd_upscale_makes_a_transparent_picture(run: Run) -> None:
     assert np.array_equal(np.asarray(result)[80:, 80:], last)
     first = np.asarray(chosen.made[0])
     assert np.array_equal(np.asarray(result)[:32, :32], first[:32, :32])
+
+
+@pytest.mark.parametrize("chosen", [list_scripts.SdUpscale(), list_scripts.UltimateUpscale()])
+@pytest.mark.parametrize("follow", [0.0, 1.0])
+def test_transparency_is_kept_in_tiles(run: Run, chosen: ListScript, follow: float) -> None:
+    """Some of them are opaque, or empty, as the whole picture may not be."""
+    init = picture(width=SIZE, height=SIZE)
+    (result,) = run(chosen, arguments(KEEP, follow_new_edges=follow), init).images
+    assert (result.mode, result.size) == ("RGBA", (2 * SIZE, 2 * SIZE))
+    away = np.abs(np.asarray(result)[..., 3] - enlarged_alpha(init))
+    assert away.max() <= 1 if follow == 0 else away.mean() < 3
 
 
 def test_tiles_have_the_pictures_own_colours(run: Run) -> None:
