@@ -63,6 +63,10 @@ TYPES = ["mypy"]
 # Whole files go to a process, which keeps what the tests of a file share. Three for two cores: some tests
 # wait for a browser or a server.
 PYTEST = ["pytest", "-n", "3", "--dist", "loadfile", "--no-loadscope-reorder"]
+# Where more processes than cores compute, threads of one would wait for each other, busily.
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"), "1")
+# What one process has compiled, the others need not, whatever the shell says of that.
+NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
 
 
 class Failure(Exception):
@@ -203,6 +207,7 @@ def side_by_side(tools: dict[str, tuple[list[str], Environment]]) -> dict[str, i
     Returns their exit statuses.
     """
     commands = {name: [str(env.python), "-m", *tool] for name, (tool, env) in tools.items()}
+    environment = {name: value for name, value in os.environ.items() if name != NO_BYTECODE} | ONE_THREAD
     with contextlib.ExitStack() as stack:
         started: dict[str, tuple[subprocess.Popen[bytes], IO[bytes] | None]] = {}
         for name, command in commands.items():
@@ -211,7 +216,9 @@ def side_by_side(tools: dict[str, tuple[list[str], Environment]]) -> dict[str, i
                 output = stack.enter_context(tempfile.TemporaryFile())
             if output is None:
                 print("$", shlex.join(command), flush=True)
-            process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT
+            )
             started[name] = process, output
         done = {}
         for name, (process, said) in started.items():
