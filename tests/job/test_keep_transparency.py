@@ -14,9 +14,9 @@ from PIL import Image
 from lib_layerdiffusion.errors import BadPicture, BadSetting, MissingPicture
 from lib_layerdiffusion.methods import KEEP
 from lib_layerdiffusion.pictures import backdrop
-from lib_layerdiffusion.request import xyz_axes
+from lib_layerdiffusion.request import infotext, xyz_axes
 from miniature.nets.random_weights import BaseModel
-from miniature.webui import selectable
+from miniature.webui import infotext_format, selectable
 from miniature.webui.host import MiniatureHost
 from miniature.webui.images import resize_image
 from miniature.webui.processing import Processed, WebUI
@@ -198,7 +198,7 @@ def test_an_xyz_plot_over_its_values(webui: WebUI, script: Any) -> None:
     assert "layerdiffusion_follow_new_edges: 0.5" in processed.infotexts[2]
 
 
-def test_the_infotext_replays(generate: Generate, webui: WebUI, script: Any) -> None:
+def test_the_infotext_replays(generate: Generate) -> None:
     result = generate(arguments(KEEP, follow_new_edges=0.5, behind="#20a040"), init_images=[subject()])
     (text,) = result.infotexts
     for part in (
@@ -207,6 +207,11 @@ def test_the_infotext_replays(generate: Generate, webui: WebUI, script: Any) -> 
         "layerdiffusion_behind: #20a040",
     ):
         assert part in text
+    params = infotext_format.read(text)
+    read = {name: key(params) for name, key in infotext.keys().items()}
+    known = {name: value for name, value in read.items() if value is not None}
+    again = generate(arguments(known.pop("method"), **known), init_images=[subject()])
+    assert (pixels(again) == pixels(result)).all()
     assert "layerdiffusion_behind" not in generate(arguments(KEEP), init_images=[subject()]).infotexts[0]
 
 
