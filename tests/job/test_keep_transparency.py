@@ -17,6 +17,7 @@ from lib_layerdiffusion.pictures import backdrop
 from lib_layerdiffusion.request import infotext, xyz_axes
 from miniature.nets.random_weights import BaseModel
 from miniature.webui import infotext_format, selectable
+from miniature.webui.checkpoints import Checkpoint
 from miniature.webui.host import MiniatureHost
 from miniature.webui.images import resize_image
 from miniature.webui.processing import Processed, WebUI
@@ -54,9 +55,13 @@ def still(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_same_request_gives_the_same_picture(generate: Generate) -> None:
-    first, again, other = (
-        pixels(generate(arguments(KEEP), init_images=[subject()], seed=seed)) for seed in (5, 5, 6)
-    )
+    """Whatever anybody draws by chance meanwhile."""
+
+    def run(seed: int) -> np.ndarray:
+        torch.randn(3)
+        return pixels(generate(arguments(KEEP), init_images=[subject()], seed=seed))
+
+    first, again, other = run(5), run(5), run(6)
     assert (first == again).all()
     assert (first != other).any()
 
@@ -179,6 +184,19 @@ def test_alpha_follows_what_moved(webui: WebUI, script: Any, by: int) -> None:
     assert followed < (0.7 * put_back if by else 0.1)
 
 
+def test_the_backdrop_is_taken_out_of_the_colours(webui: WebUI, script: Any) -> None:
+    init = picture(width=192, height=192)
+    shown = backdrop.laid_on(init, backdrop.plain((0, 0, 255), 192, 192))
+    p = request(webui, script, arguments(KEEP, behind="#0000ff"), width=192, height=192, steps=1)
+    p.init_images, p.scripts = [Image.fromarray(init)], [script, Mover(shown, 0)]
+    (result,) = pixels(webui.answer(p))
+    soft = (init[..., 3] > 64) & (init[..., 3] < 192)
+    assert soft.sum() > 500
+    blue = shown[soft].astype(int)[:, 2] - init[soft].astype(int)[:, 2]
+    assert blue.mean() > 30
+    assert np.abs(result[soft][:, :3] - init[soft].astype(int)[:, :3]).mean() < 6
+
+
 def test_loopback_goes_on_from_its_transparent_pictures(webui: WebUI, script: Any) -> None:
     p = request(webui, script, arguments(KEEP, **EXACT), init_images=[subject()])
     processed = selectable.run(selectable.loopback, p, 3)
@@ -222,11 +240,13 @@ def test_a_job_with_the_extension_off_is_what_it_was(generate: Generate) -> None
     assert (pixels(generate()) == before).all()
 
 
-def test_after_a_method_nothing_of_it_samples(generate: Generate) -> None:
-    """Also where a host keeps its model patched until the next job looks at it."""
-    alone = pixels(generate(arguments(KEEP), init_images=[subject()]))
-    generate(arguments(DECODING[0]))
-    assert (pixels(generate(arguments(KEEP), init_images=[subject()])) == alone).all()
+def test_after_a_method_nothing_of_it_samples(generate: Generate, base: BaseModel) -> None:
+    """Also where a host goes on with a model as its last sampling left it, which it does with a refiner."""
+    settings = {"init_images": [subject()], "steps": 4, "denoising_strength": 1.0, "refiner_switch_at": 0.5}
+    alone = pixels(generate(arguments(KEEP), refiner=Checkpoint(fresh(base)), **settings))
+    refiner = Checkpoint(fresh(base))
+    generate(arguments(DECODING[0]), refiner=refiner, **settings)
+    assert (pixels(generate(arguments(KEEP), refiner=refiner, **settings)) == alone).all()
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,7 @@ def test_sd_upscale_makes_a_transparent_picture(run: Run) -> None:
 def test_transparency_is_kept_in_tiles(run: Run, chosen: ListScript, follow: float) -> None:
     """Some of them are opaque, or empty, as the whole picture may not be."""
     init = picture(width=SIZE, height=SIZE)
+    init[..., 3] = 255 * (np.arange(SIZE) < SIZE // 2)
     (result,) = run(chosen, arguments(KEEP, follow_new_edges=follow), init).images
     assert (result.mode, result.size) == ("RGBA", (2 * SIZE, 2 * SIZE))
     away = np.abs(np.asarray(result)[..., 3] - enlarged_alpha(init))

@@ -12,6 +12,7 @@ from PIL import Image
 from lib_layerdiffusion.errors import BadSetting
 from lib_layerdiffusion.methods import KEEP
 from lib_layerdiffusion.pictures.arithmetic import flatten_on_grey
+from lib_layerdiffusion.pictures.finishing import Steps, finish
 from lib_layerdiffusion.request import infotext
 from miniature.nets.random_weights import BaseModel
 from miniature.webui import infotext_format
@@ -81,8 +82,9 @@ def test_the_first_checkpoint_is_back(generate: Generate, webui: WebUI) -> None:
 
 
 @pytest.mark.usefixtures("painter")
-def test_one_infotext_replays_both(generate: Generate) -> None:
-    values = {"repaint_strength": 0.35, "repaint_prompt": 'ink, "glass": 1', "follow_new_edges": 0.25}
+@pytest.mark.parametrize("prompt", ['ink, "glass": 1', '"ink"'])
+def test_one_infotext_replays_both(generate: Generate, prompt: str) -> None:
+    values = {"repaint_strength": 0.35, "repaint_prompt": prompt, "follow_new_edges": 0.25}
     result = generate(repaint(**values))
     params = infotext_format.read(result.infotexts[0])
     assert params["layerdiffusion_repaint_with"] == OTHER
@@ -105,11 +107,27 @@ def test_what_is_told_is_of_the_repainted_picture(generate: Generate) -> None:
     assert repainted != plain
 
 
+class Recorder(OtherScript):
+    """Keeps the prompts of all jobs as they were asked for, and what is written of them."""
+
+    def __init__(self) -> None:
+        self.prompts: list[str] = []
+        self.written: list[set[str]] = []
+
+    def process(self, p: Any, *args: Any, **kwargs: Any) -> None:
+        self.prompts += p.all_prompts
+        self.written.append(set(p.extra_generation_params))
+
+
 @pytest.mark.usefixtures("painter")
-def test_finishing_comes_last(generate: Generate) -> None:
+def test_finishing_comes_last_and_once(generate: Generate, webui: WebUI, script: Any) -> None:
     whole = generate(repaint()).images[0]
-    (trimmed,) = generate(repaint(trim=True)).images
-    assert (np.asarray(trimmed) == np.asarray(whole.crop(whole.getchannel("A").getbbox()))).all()
+    recorder = Recorder()
+    p = request(webui, script, repaint(clean_veil=120, trim=True))
+    p.scripts = [script, recorder]
+    (finished,) = webui.answer(p).images
+    assert np.array_equal(np.asarray(finished), finish(np.asarray(whole), Steps(veil=120, trim=0)))
+    assert ["layerdiffusion_trim" in written for written in recorder.written] == [True, False]
 
 
 @pytest.mark.usefixtures("painter")
@@ -119,16 +137,6 @@ def test_scenes_and_opaque_pictures_are_not_repainted(generate: Generate) -> Non
     assert not method.makes_alpha
     plain = pixels(generate(arguments(method)))
     assert (pixels(generate(arguments(method, repaint_with=OTHER))) == plain).all()
-
-
-class Recorder(OtherScript):
-    """Keeps the prompts of all jobs as they were asked for."""
-
-    def __init__(self) -> None:
-        self.prompts: list[str] = []
-
-    def process(self, p: Any, *args: Any, **kwargs: Any) -> None:
-        self.prompts += p.all_prompts
 
 
 @pytest.mark.usefixtures("painter")
