@@ -110,23 +110,45 @@ def windows(browser: Browser) -> Iterator[BrowserContext]:
         yield context
 
 
+@pytest.fixture(scope="session")
+def tab(windows: BrowserContext) -> Page:
+    """One tab for one test after the other: a browser compiles what it knows from before but once."""
+    return prepared(windows.new_page())
+
+
 @pytest.fixture
-def page(windows: BrowserContext, page_url: str) -> Iterator[Page]:
-    with opened(windows, page_url) as page:
-        yield page
+def page(tab: Page, page_url: str) -> Page:
+    return in_tab(tab, page_url)
 
 
 @contextmanager
 def opened(browser: Browser | BrowserContext, page_url: str) -> Iterator[Page]:
     """The page as after opening it, in a window of this person's or, given a browser, of somebody else's."""
-    page = browser.new_page()
-    page.set_viewport_size({"width": 900, "height": 1000})
+    page = prepared(browser.new_page())
+    yield at(page, page_url)
+    page.close()
+
+
+def prepared(page: Page) -> Page:
+    """What any page in this tab shall have from the start."""
     page.set_default_timeout(15_000)
     page.add_init_script(HOST_JAVASCRIPT + JAVASCRIPT.read_text("utf-8"))
-    page.goto(page_url, wait_until="domcontentloaded")
+    return page
+
+
+def in_tab(tab: Page, url: str) -> Page:
+    """Return a page as in a tab that was just opened."""
+    if tab.url.startswith("http"):
+        tab.evaluate("sessionStorage.clear()")
+    return at(tab, url)
+
+
+def at(page: Page, url: str) -> Page:
+    """Go to the page of a WebUI, and wait until it is there."""
+    page.set_viewport_size({"width": 900, "height": 1000})
+    page.goto(url, wait_until="domcontentloaded")
     page.locator("#generate").wait_for()
-    yield page
-    page.close()
+    return page
 
 
 def build_page(script: Any, webui: WebUI) -> Any:

@@ -1,4 +1,4 @@
-"""The page of the demo, for the tests of a file: one family of models, one server, a window for each test."""
+"""The page of the demo, for the tests of a file: one family of models and one server for all of them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pytest
 from miniature.webui.demo import Trained
 from tests.helpers.trained import quickly
 from tests.page.actions import result_picture
-from tests.page.conftest import opened, served
+from tests.page.conftest import in_tab, served
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Page
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +27,8 @@ def demo_url() -> Iterator[str]:
 
 
 @pytest.fixture
-def page(browser: Browser, demo_url: str) -> Iterator[Page]:
-    with opened(browser, demo_url) as page:
-        yield page
+def page(tab: Page, demo_url: str) -> Page:
+    return in_tab(tab, demo_url)
 
 
 def infotext(page: Page) -> str:

@@ -88,14 +88,14 @@ def test_reloading_the_page_keeps_its_results(page: Page) -> None:
 
 
 @pytest.mark.ui
-def test_a_browser_without_storage_gets_its_results_too(page: Page) -> None:
-    page.add_init_script(
+def test_a_browser_without_storage_gets_its_results_too(other: Page) -> None:
+    other.add_init_script(
         'Object.defineProperty(window, "sessionStorage", { get() { throw new Error("denied"); } })'
     )
-    page.reload(wait_until="domcontentloaded")
-    page.locator("#generate").wait_for()
-    made = make_a_picture(page)
-    np.testing.assert_array_equal(taken(page), made)
+    other.reload(wait_until="domcontentloaded")
+    other.locator("#generate").wait_for()
+    made = make_a_picture(other)
+    np.testing.assert_array_equal(taken(other), made)
 
 
 def fail_in_another_way(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
