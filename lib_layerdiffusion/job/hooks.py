@@ -19,6 +19,7 @@ from lib_layerdiffusion.hosts import early_infotexts, job_methods
 from lib_layerdiffusion.hosts.base import Host, Job
 from lib_layerdiffusion.job import previews, wardrobe
 from lib_layerdiffusion.job.finished_pictures import FinishedPictures
+from lib_layerdiffusion.job.further_jobs import FurtherJobs
 from lib_layerdiffusion.job.generation import Generation, remove_leftover
 from lib_layerdiffusion.job.init_pictures import InitPictures, has_init_pictures
 from lib_layerdiffusion.job.kept_pictures import KeptPictures
@@ -93,8 +94,9 @@ class Hooks:
             if not settings.enabled:
                 return
             options = xyz_axes.options(p, self.host.options())
-            retries = Retries(self.host, self.networks, p, settings, options.retries)
-            repaints = Repaints(self.host, p, settings)
+            jobs = FurtherJobs(self.host, p)
+            retries = Retries(self.host, self.networks, p, settings, options.retries, jobs)
+            repaints = Repaints(self.host, p, settings, jobs)
             generation = Generation(self.host, self.networks, settings, options)
             starts_from_pictures = has_init_pictures(p)
             encodes = settings.method.decodes_alpha and starts_from_pictures

@@ -23,9 +23,9 @@ MOST_NAMES = 8
 
 
 class Repaints:
-    """Those of one job. To be made before anything has changed `p`. Raises BadSetting."""
+    """Those of one job, by `jobs` of it. To be made before anything has changed `p`. Raises BadSetting."""
 
-    def __init__(self, host: Host, p: Job, settings: Settings) -> None:
+    def __init__(self, host: Host, p: Job, settings: Settings, jobs: FurtherJobs) -> None:
         self._host = host
         self._wanted = settings.repaint
         if self._wanted is None:
@@ -44,7 +44,7 @@ class Repaints:
                 f"The WebUI has: {', '.join(names[:MOST_NAMES]) or 'no other'}{more}."
             )
         self._checkpoint = found
-        self._jobs = FurtherJobs(host, p)
+        self._jobs = jobs
 
     @property
     def wanted(self) -> bool:

@@ -61,16 +61,18 @@ class Tried:
 
 
 class Retries:
-    """Those of one job. To be made before anything has changed `p`, of which it keeps a copy."""
+    """Those of one job, by `jobs` of it. To be made before anything has changed `p`."""
 
-    def __init__(self, host: Host, networks: Networks, p: Job, settings: Settings, most: int) -> None:
+    def __init__(
+        self, host: Host, networks: Networks, p: Job, settings: Settings, most: int, jobs: FurtherJobs
+    ) -> None:
         self.host = host
         self.networks = networks
         self.settings = settings
         self.is_try = _is_try(p)
         # layers of a scene belong together
         self.most = most if settings.method.makes_one_alone and not self.is_try else 0
-        self._jobs = FurtherJobs(host, p)
+        self._jobs = jobs
         if self.most:
             logger.info("A picture that fails is made again, up to %d times.", self.most)
 

@@ -219,7 +219,7 @@ def shadow(text: str) -> Shadow | None:
 def _list(text: str, ranges: list[tuple[int, int]]) -> tuple[list[int], tuple[int, int, int, int]] | None:
     """Numbers and a colour, with commas between; None where the text is anything else."""
     *numbers, colour = (part.strip() for part in text.split(","))
-    rgba = _colour(colour)
+    rgba = read_colour(colour)
     if rgba is None or len(numbers) != len(ranges):
         return None
     try:
@@ -230,7 +230,8 @@ def _list(text: str, ranges: list[tuple[int, int]]) -> tuple[list[int], tuple[in
     return (values, rgba) if fit else None
 
 
-def _colour(text: str) -> tuple[int, int, int, int] | None:
+def read_colour(text: str) -> tuple[int, int, int, int] | None:
+    """Read `#rgb`, `#rrggbb` or `#rrggbbaa`: red, green, blue and alpha, 0 to 255; None for other text."""
     found = COLOUR.fullmatch(text)
     if found is None:
         return None

@@ -11,8 +11,9 @@ from lib_layerdiffusion.errors import BadSetting
 from lib_layerdiffusion.methods import Layer, Method, find_method
 from lib_layerdiffusion.pictures.arithmetic import ResizeMode
 from lib_layerdiffusion.request.finish import Value
+from lib_layerdiffusion.request.keep import KEEPING
 from lib_layerdiffusion.request.options import Options
-from lib_layerdiffusion.request.settings import ARGUMENTS, FINISH, KEEP, RANGES, SHORT, Settings
+from lib_layerdiffusion.request.settings import ARGUMENTS, FINISH, RANGES, REPAINTING, SHORT, Settings
 
 PREFIX = "layerdiffusion_"
 REPAINT_PROMPT = "repaint_prompt"
@@ -65,7 +66,7 @@ def write(settings: Settings, options: Options) -> dict[str, Any]:
         if REPAINT_PROMPT in keys:
             keys[REPAINT_PROMPT] = _guarded(keys[REPAINT_PROMPT])
     elif settings.method.keeps_alpha:
-        keys |= {name: settings.keeping[name] for name in settings.keeping if not name.startswith("repaint")}
+        keys |= {one.name: settings.keeping[one.name] for one in KEEPING if one.name in settings.keeping}
     return {f"{PREFIX}{name}": value for name, value in keys.items()}
 
 
@@ -82,7 +83,7 @@ def keys() -> dict[str, Key]:
         # a picture cannot be read from text, only sent from tab to tab
         readers[f"{short}_image"] = lambda params: None
         readers[f"{short}_additional_prompt"] = _prompt_reader(f"{PREFIX}{short}_additional_prompt")
-    readers |= {name: partial(_finish_value, value) for name, value in (FINISH | KEEP).items()}
+    readers |= {name: partial(_finish_value, value) for name, value in (FINISH | REPAINTING).items()}
     readers[REPAINT_PROMPT] = _prompt_reader(f"{PREFIX}{REPAINT_PROMPT}")
     return {name: Key(name, readers[name]) for name, _ in ARGUMENTS if name in readers}
 

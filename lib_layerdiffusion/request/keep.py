@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from lib_layerdiffusion.errors import BadSetting
 from lib_layerdiffusion.request import spellings
-from lib_layerdiffusion.request.finish import Value
+from lib_layerdiffusion.request.finish import Value, read_colour
 
 BLED = "own colours"
 PLAIN = {"grey": (127, 127, 127), "white": (255, 255, 255), "black": (0, 0, 0)}
-COLOUR = re.compile(r"#([0-9a-f]{6})", re.IGNORECASE)
 NOBODY = "None"
 BEHIND = (BLED, *PLAIN)
 """What may lie behind the picture, besides any colour."""
@@ -68,22 +66,21 @@ def repaint_of(given: Mapping[str, Any]) -> Repaint | None:
 def keep_of(given: Mapping[str, Any]) -> Keep:
     """Return what values by name mean; what is missing has its default. Raises BadSetting."""
     follow, behind = (value.read(given.get(value.name)) for value in KEEPING)
-    return Keep(follow, colour(behind))
+    return Keep(follow, _backdrop(behind))
 
 
-def colour(text: str) -> tuple[int, int, int] | None:
-    """Read one of BEHIND, or `#rrggbb`; None is the picture's own colours. Raises BadSetting."""
+def _backdrop(text: str) -> tuple[int, int, int] | None:
+    """Read one of BEHIND, or an opaque colour; None is the picture's own colours. Raises BadSetting."""
     name = text.lower()
     if name in ("", BLED, BLED.replace("colours", "colors")):
         return None
     name = name.replace("gray", "grey")
     if name in PLAIN:
         return PLAIN[name]
-    found = COLOUR.fullmatch(name)
-    if found is None:
+    found = read_colour(name)
+    if found is None or found[3] < 255:
         raise BadSetting(
             f'Behind (behind) of LayerDiffuse is "{spellings.shown(text)}"; it must be one of '
             f"{', '.join(BEHIND)}, or a colour such as #20a040."
         )
-    red, green, blue = (int(found[1][n : n + 2], 16) for n in (0, 2, 4))
-    return red, green, blue
+    return found[:3]

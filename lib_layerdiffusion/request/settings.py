@@ -41,7 +41,7 @@ NAMES: tuple[str, ...] = tuple(name for name, _ in ARGUMENTS)
 SHORT: dict[Layer, str] = {Layer.FOREGROUND: "fg", Layer.BACKGROUND: "bg", Layer.BLENDED: "blend"}
 RANGES: dict[str, tuple[float, float]] = {"weight": (0.0, 2.0), "ending_step": (0.0, 1.0)}
 FINISH: dict[str, finish.Value] = {value.name: value for value in finish.PANEL}
-KEEP: dict[str, finish.Value] = {value.name: value for value in keep.VALUES}
+REPAINTING: dict[str, finish.Value] = {value.name: value for value in keep.VALUES}
 UNFINISHED: dict[str, Any] = {
     **{name: value.default for name, value in FINISH.items()},
     **{value.name: value.default for value in keep.REPAINT},
@@ -53,7 +53,7 @@ TITLES: dict[str, str] = {
     "weight": "Weight",
     "ending_step": "Stop At",
     "resize_mode": "Resize Mode",
-    **{name: value.title for name, value in (FINISH | KEEP).items()},
+    **{name: value.title for name, value in (FINISH | REPAINTING).items()},
 }
 """What the page calls an argument."""
 
@@ -63,7 +63,7 @@ class Settings:
     """What the user asked for. `pictures` are RGBA uint8 [H, W, 4], only those that were given.
 
     `finishing` has the values of FINISH that are not their default, and `steps` is what they mean; `keeping`
-    and `keep` are the same of KEEP.
+    and `keep` are the same of REPAINTING.
     """
 
     enabled: bool = False
@@ -159,7 +159,7 @@ def _read(table: Mapping[str, finish.Value], values: Mapping[str, Any]) -> dict[
 
 
 def _keeping(values: Mapping[str, Any]) -> dict[str, Any]:
-    read = _read(KEEP, values)
+    read = _read(REPAINTING, values)
     keep.keep_of(read)
     return read
 

@@ -11,7 +11,7 @@ from lib_layerdiffusion.methods import METHODS, find_method
 from lib_layerdiffusion.pictures.arithmetic import ResizeMode
 from lib_layerdiffusion.request.finish import Value
 from lib_layerdiffusion.request.options import PASSES, PREFIX, Options
-from lib_layerdiffusion.request.settings import FINISH, KEEP, SHORT, TITLES, Settings
+from lib_layerdiffusion.request.settings import FINISH, REPAINTING, SHORT, TITLES, Settings
 
 VALUES = "layerdiffuse_axes"
 ON, OFF = "on", "off"
@@ -78,7 +78,7 @@ AXES: tuple[Axis, ...] = (
         Axis(f"{short}_additional_prompt", f"{layer.value.capitalize()} Prompt", str, str)
         for layer, short in SHORT.items()
     ),
-    *(_finish_axis(value) for value in (FINISH | KEEP).values()),
+    *(_finish_axis(value) for value in (FINISH | REPAINTING).values()),
     Axis("decode_passes", "Decode Passes", str, _passes, tuple(map(str, PASSES))),
 )
 

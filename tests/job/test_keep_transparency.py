@@ -273,6 +273,7 @@ def test_txt2img_has_no_picture(generate: Generate) -> None:
     [
         ({"behind": "a meadow"}, 'Behind (behind) of LayerDiffuse is "a meadow"'),
         ({"behind": "#12345"}, "or a colour such as #20a040"),
+        ({"behind": "#20a04080"}, "or a colour such as #20a040"),
         ({"follow_new_edges": 2}, "Follow new edges"),
         ({"follow_new_edges": "much"}, "Follow new edges"),
     ],

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lib_layerdiffusion.methods import METHODS, Layer, find_method
-from lib_layerdiffusion.request.settings import ARGUMENTS, FINISH, KEEP
+from lib_layerdiffusion.request.settings import ARGUMENTS, FINISH, REPAINTING
 from tests.helpers.jobs import picture
 from tests.page.actions import (
     LAYERS,
@@ -159,7 +159,7 @@ def test_infotext_fills_every_control_it_has_a_key_for(script: Any) -> None:
         "ending_step": 0.5,
         "resize_mode": "Resize and Fill",
         # what an infotext says nothing of was off
-        **{name: value.default for name, value in (FINISH | KEEP).items()},
+        **{name: value.default for name, value in (FINISH | REPAINTING).items()},
         "fg_additional_prompt": 'a cup, blue: "glass"',
         "bg_additional_prompt": "a room",
         "blend_additional_prompt": "",
