@@ -71,9 +71,6 @@ class Panel:
     watched: list[Any]
     say: Callable[..., Any]
     said: Any
-    method: Any
-    arrange: Callable[..., Any]
-    arranged: list[Any]
 
 
 def visible(method: Method, from_text: bool = True) -> list[bool]:
@@ -157,6 +154,7 @@ def build(host: Host, latest: Latest, elem_id: Callable[[str], str]) -> Panel:
         ]
         sampler = _hidden(gr.Textbox, "", "Sampler in use", elem_id("sampler"))
         checkpoint = _hidden(gr.Textbox, "", "Checkpoint in use", elem_id("checkpoint"))
+        arranged_for = _hidden(gr.Textbox, DEFAULT_METHOD.label, "Arranged for", elem_id("arranged_for"))
         # javascript/layerdiffuse.js presses it when a job has ended with an error
         message = gr.Button("Show message", visible=False, elem_id=elem_id("message"))
     # (in the queue: outside it, a toast finds no page)
@@ -167,6 +165,12 @@ def build(host: Host, latest: Latest, elem_id: Callable[[str], str]) -> Panel:
     arranged = [row, *boxes, resize_mode, *prompts, finish, strengths, repaint, by_whom]
     arrange = partial(_arrange, from_text=from_text)
     method.change(arrange, inputs=[method], outputs=arranged, **QUIET)
+    # the user's saved default may be another method than the one that it was built for. That is looked at in
+    # the page: an answer to every load could come after one to a choice that was made meanwhile
+    arranged_for.change(arrange, inputs=[method], outputs=arranged, **QUIET)
+    Context.root_block.load(
+        fn=None, inputs=[method], outputs=[arranged_for], **{JAVASCRIPT: "(name) => name"}
+    )
     for picture, flag in zip(pictures, given, strict=True):
         # in the page: the picture itself need not travel for this
         _mirror(picture, flag, "(picture) => Boolean(picture)")
@@ -181,7 +185,7 @@ def build(host: Host, latest: Latest, elem_id: Callable[[str], str]) -> Panel:
         lambda: gr.update(choices=[NOBODY, *host.checkpoints()]), outputs=[repainting[0]], **QUIET
     )
     fields = _paste_fields(controls, from_text)
-    return Panel(controls, page, fields, sampler, checkpoint, watched, say, said, method, arrange, arranged)
+    return Panel(controls, page, fields, sampler, checkpoint, watched, say, said)
 
 
 def finish_control(value: Value, elem_id: str) -> Any:
@@ -253,8 +257,6 @@ class Page:
                 _follow(component, panel.checkpoint)
                 load = Context.root_block.load
                 load(panel.say, inputs=panel.watched, outputs=[panel.said], **QUIET)
-                # the user's saved default may be another method than the one that it was built for
-                load(panel.arrange, inputs=[panel.method], outputs=panel.arranged, **QUIET)
 
 
 def _show_message(latest: Latest, page: str) -> None:

@@ -25,10 +25,10 @@ from tests.page.actions import (
     tick,
     upload,
 )
-from tests.page.conftest import paste
+from tests.page.conftest import at, paste, prepared
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page, Route
 
 DEFAULT = "(SDXL) Only Generate Transparent Image (Attention Injection)"
 TOGETHER = "(SD1.5) Generate Everything Together (need batch size 3)"
@@ -67,6 +67,33 @@ def test_every_method_shows_its_own_controls_and_no_others(page: Page, subtests:
             see_controls_of(page, before.label)
             choose(page, method.label)
             see_controls_of(page, method.label)
+
+
+@pytest.mark.ui
+def test_a_choice_that_is_made_while_the_page_loads_stays(browser: Browser, page_url: str) -> None:
+    """What the page asked before is answered after it."""
+    page = prepared(browser.new_page())
+    held: list[Route] = []
+    loads = True
+
+    def hold(route: Route) -> None:
+        if loads and route.request.method == "POST":
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/*", hold)
+    at(page, page_url)
+    page.wait_for_timeout(500)
+    loads = False
+    choose(page, FROM_FOREGROUND)
+    see_controls_of(page, FROM_FOREGROUND)
+    assert held
+    for route in held:
+        route.continue_()
+    page.wait_for_timeout(1000)
+    assert shown(page) == expected(find_method(FROM_FOREGROUND))
+    page.close()
 
 
 @pytest.mark.ui
