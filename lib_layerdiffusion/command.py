@@ -11,7 +11,8 @@ from pathlib import Path
 from lib_layerdiffusion.errors import BadSetting, DownloadFailed, Interrupted, LayerDiffuseError, WeightsError
 from lib_layerdiffusion.files.source import Source, address
 from lib_layerdiffusion.files.store import WeightStore
-from lib_layerdiffusion.methods import FAMILIES, FOLDER, METHODS, WEIGHT_FILES, WeightFile, find_method
+from lib_layerdiffusion.methods import FAMILIES, FOLDER, METHODS, RELEASED_FILES, WEIGHT_FILES, find_method
+from lib_layerdiffusion.weight_files import WeightFile
 
 GOOD, MISSING, USAGE, WRONG, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -22,7 +23,8 @@ finish IN... --out FOLDER: clean, cut and decorate transparent pictures; atlas O
 inspect FILE...: whether pictures are a clean subject on nothing
 try [--url ADDRESS]: tries a running WebUI through its web API, and measures it; try --help says more
 
-names: a file (vae_transparent_decoder), a method as in the panel, sdxl, sd15, or all (the default)
+names: a file (vae_transparent_decoder), a method as in the panel, sdxl, sd15, anima, or all (the default),
+which are those of sdxl and sd15
 
 exit status: 0 all of them are there and good, 1 some are missing or could not be fetched, 2 the command line
 is wrong, 3 some are damaged or hold something else, 130 interrupted (what was fetched is kept)
@@ -39,20 +41,20 @@ def select(names: Sequence[str]) -> list[WeightFile]:
 
 def _named(name: str) -> Sequence[WeightFile]:
     if name == "all":
-        return WEIGHT_FILES
+        return RELEASED_FILES
     for file in WEIGHT_FILES:
         if name in (file.name, file.filename):
             return [file]
     for family in FAMILIES:
         if name.lower() in (family.key, family.title.lower()):
             own = [method.weights for method in METHODS if method.family is family]
-            return [*own, family.decoder, family.encoder]
+            return list(dict.fromkeys([*own, family.decoder, family.encoder]))
     try:
         method = find_method(name)
     except BadSetting:
         known = ", ".join(file.name for file in WEIGHT_FILES)
         raise BadSetting(
-            f'There is no "{name}". Name a method, sdxl, sd15, all, or one of: {known}.'
+            f'There is no "{name}". Name a method, sdxl, sd15, anima, all, or one of: {known}.'
         ) from None
     return method.files
 

@@ -21,7 +21,7 @@ from lib_layerdiffusion import __version__, hosts
 from lib_layerdiffusion.device import device
 from lib_layerdiffusion.hosts import changes, symbols
 from lib_layerdiffusion.hosts.capabilities import Ability, Capabilities
-from lib_layerdiffusion.methods import FOLDER, WEIGHT_FILES
+from lib_layerdiffusion.methods import FOLDER, RELEASED_FILES, WEIGHT_FILES
 
 PACKAGES = (
     "torch",
@@ -263,7 +263,9 @@ def _files(models_dir: Path | None) -> list[str]:
         return ["models: folder unknown"]
     folder = models_dir / FOLDER
     lines = [f"models: {folder}{'' if folder.is_dir() else ' (not there yet)'}"]
-    names = [file.filename for file in WEIGHT_FILES]
+    names = [
+        file.filename for file in WEIGHT_FILES if file in RELEASED_FILES or (folder / file.filename).is_file()
+    ]
     for name in names:
         path = folder / name
         if path.is_file():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from lib_layerdiffusion.errors import BadSetting
+from lib_layerdiffusion.weight_files import ANIMA_RGBA, LAYERDIFFUSION, Holds, WeightFile
 
 
 class Layer(Enum):
@@ -22,50 +23,34 @@ class Injection(Enum):
 
     ATTENTION_SHARING = "attention sharing"
     WEIGHT_PATCH = "weight patch"
+    LORA = "LoRA"
     NONE = "none"
-
-
-class Holds(Enum):
-    """What a released file is."""
-
-    TRANSPARENCY_ENCODER = "transparency encoder"
-    TRANSPARENCY_DECODER = "transparency decoder"
-    WEIGHT_PATCH = "weight patch"
-    ATTENTION_SHARING = "attention sharing"
-    NOTHING = "nothing"
-
-
-@dataclass(frozen=True)
-class WeightFile:
-    """A released file. `sizes` are the bytes that releases of it have, the likeliest first.
-
-    `sha256` is that of the release with the first size, "" where nobody has published it. Both come from
-    public lists that could not be checked against the files, so they may warn and never refuse.
-    """
-
-    name: str
-    holds: Holds
-    sizes: tuple[int, ...]
-    sha256: str = ""
-
-    @property
-    def filename(self) -> str:
-        return f"{self.name}.safetensors"
-
-    @property
-    def size(self) -> int:
-        return self.sizes[0]
 
 
 @dataclass(frozen=True)
 class Family:
-    """A base model family. `key` is what a host calls it, `title` what a user calls it."""
+    """A base model family. `key` is what a host calls it, `title` what a user calls it.
+
+    `engine` is the module among a host's engines that runs its models, "" where every host has it. `channels`
+    are those of its latents, `blocks` the most that its models have, 0 for any number. `words` tell the model
+    what the method is for, and belong into the prompt. What is `experimental` nobody has judged yet.
+    """
 
     key: str
     title: str
     injection: Injection
     decoder: WeightFile
     encoder: WeightFile
+    engine: str = ""
+    channels: int = 4
+    blocks: int = 0
+    words: str = ""
+    experimental: bool = False
+
+    @property
+    def decodes_latents_alone(self) -> bool:
+        """Its decoder makes RGBA of a latent, and needs no picture beside it."""
+        return self.decoder.holds is Holds.RGBA_VAE
 
 
 @dataclass(frozen=True)
@@ -108,6 +93,11 @@ class Method:
         return self.makes_alpha and not self.keeps_alpha
 
     @property
+    def decodes_in_passes(self) -> bool:
+        """Its decoder looks at a picture, which lies on grey, in several orientations."""
+        return self.decodes_alpha and not self.family.decodes_latents_alone
+
+    @property
     def makes_one_alone(self) -> bool:
         """It makes one transparent picture, which is no layer of a scene."""
         return self.decodes_alpha and self.frames == 1
@@ -118,7 +108,7 @@ class Method:
         if self.family.injection is Injection.NONE:
             return ()
         both = (self.family.decoder, self.family.encoder) if self.decodes_alpha else ()
-        return (self.weights, *both)
+        return (self.weights, *dict.fromkeys(both))
 
     @property
     def resizes_pictures(self) -> bool:
@@ -151,7 +141,27 @@ SDXL = Family(
     ),
     encoder=WeightFile("vae_transparent_encoder", Holds.TRANSPARENCY_ENCODER, (2365008, 4728544), ""),
 )
-FAMILIES: tuple[Family, ...] = (SD15, SDXL)
+_RGBA_VAE = WeightFile(
+    "anima_rgba_vae",
+    Holds.RGBA_VAE,
+    (507611920,),
+    repository=ANIMA_RGBA,
+    folder="vae",
+    others=((253816616, "the VAE of Qwen-Image-Layered"), (253816424, "the VAE of Qwen-Image-Layered")),
+)
+ANIMA = Family(
+    "anima",
+    "Anima",
+    Injection.LORA,
+    decoder=_RGBA_VAE,
+    encoder=_RGBA_VAE,
+    engine="anima",
+    channels=16,
+    blocks=28,
+    words="transparent background",
+    experimental=True,
+)
+FAMILIES: tuple[Family, ...] = (SD15, SDXL, ANIMA)
 """Those with weight files."""
 NO_FILE = WeightFile("", Holds.NOTHING, (0,))
 ANY = Family("any", "any", Injection.NONE, decoder=NO_FILE, encoder=NO_FILE)
@@ -281,18 +291,29 @@ METHODS: tuple[Method, ...] = (
         outputs=(_FG,),
         aliases=("From Background and Blending to Foreground",),
     ),
+    Method(
+        "(Anima) Only Generate Transparent Image (RGBA VAE)",
+        ANIMA,
+        WeightFile("anima_rgba_lora", Holds.LORA, (183572832,), repository=ANIMA_RGBA, folder="loras"),
+    ),
     Method("(Any) Keep Transparency", ANY, NO_FILE),
 )
 
-RELEASED: tuple[Method, ...] = tuple(method for method in METHODS if method.files)
-"""The ten with weight files."""
+RELEASED: tuple[Method, ...] = tuple(m for m in METHODS if m.weights.repository is LAYERDIFFUSION and m.files)
+"""The ten of the released extension."""
 KEEP = METHODS[-1]
 
-WEIGHT_FILES: tuple[WeightFile, ...] = (
-    *(method.weights for method in RELEASED),
-    *(file for family in FAMILIES for file in (family.decoder, family.encoder)),
+WEIGHT_FILES: tuple[WeightFile, ...] = tuple(
+    dict.fromkeys(
+        [
+            *(method.weights for method in METHODS if method.files),
+            *(file for family in FAMILIES for file in (family.decoder, family.encoder)),
+        ]
+    )
 )
-"""All released files."""
+"""All files that methods need."""
+RELEASED_FILES = tuple(file for file in WEIGHT_FILES if file.repository is LAYERDIFFUSION)
+"""The fourteen of the released extension."""
 
 FOLDER = "layer_model"
 """The folder of the weight files, in a WebUI's folder of all models."""
@@ -304,7 +325,7 @@ def alternatives(method: Method) -> list[Method]:
     """Return the methods that make the same of the same with another weight file."""
     return [
         one
-        for one in RELEASED
+        for one in METHODS
         if one is not method
         and (one.family, one.pictures, one.outputs) == (method.family, method.pictures, method.outputs)
     ]

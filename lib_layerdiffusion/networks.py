@@ -10,15 +10,16 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from lib_layerdiffusion.files import layer_patch, tensors
+from lib_layerdiffusion.files import layer_patch, lora, tensors
 from lib_layerdiffusion.files.layer_patch import Patch, Shape
 from lib_layerdiffusion.files.source import Source
 from lib_layerdiffusion.files.store import WeightStore
 from lib_layerdiffusion.files.tensors import TensorFile
 from lib_layerdiffusion.hosts.base import Host
-from lib_layerdiffusion.methods import FOLDER, Method, WeightFile
+from lib_layerdiffusion.methods import FOLDER, Method
 from lib_layerdiffusion.models.attention_sharing import AttentionSharing
 from lib_layerdiffusion.request.options import Options
+from lib_layerdiffusion.weight_files import WeightFile
 
 Resident = Callable[[int], AbstractContextManager[Any]]
 
@@ -29,10 +30,11 @@ Build = Callable[[Mapping[str, Tensor]], Net]
 
 @dataclass(frozen=True)
 class LayerFile:
-    """An SDXL layer file. Its patches are stand-ins: hosts read the file when they merge them.
+    """What a method merges into the model. An SDXL layer file's patches are stand-ins: hosts read the file
+    when they merge them.
 
     `identity` names what a host merges. After a merge call `check`: it raises WeightsError if the file could
-    not be read, and the host has merged zeros then.
+    not be read, and the host has merged zeros then. `left_out` are parts of it that cannot be used.
     """
 
     identity: str
@@ -40,6 +42,7 @@ class LayerFile:
     shapes: Mapping[str, Shape]
     patches: Mapping[str, Patch]
     check: Callable[[], None]
+    left_out: tuple[str, ...] = ()
 
 
 class Networks:
@@ -56,6 +59,7 @@ class Networks:
         self._full_precision: set[WeightFile] = set()
         self._sharing: tuple[tuple[str, torch.dtype], AttentionSharing] | None = None
         self._layer_file: tuple[TensorFile, LayerFile] | None = None
+        self._lora: tuple[tuple[str, Mapping[str, Shape | None]], LayerFile] | None = None
         self._failed = 0
 
     def use(self, options: Options) -> None:
@@ -129,9 +133,27 @@ class Networks:
             kept = self._layer_file = file, LayerFile(identity, path.name, shapes, patches, file.check)
         return kept[1]
 
+    def lora_file(self, method: Method, model: Mapping[str, Shape | None], base: str) -> LayerFile:
+        """Return the method's LoRA for a model of these parameters, which messages call `base`.
+
+        The same object until file or parameters change. Raises WeightsError.
+        """
+        path = self.store.ensure(method.weights)
+        key = tensors.identity(path), model
+        if self._lora is None or self._lora[0] != key:
+            self._lora = None
+            file = TensorFile(path)
+            shapes = {name: entry.shape for name, entry in file.entries.items()}
+            parts = lora.fit(shapes, model, path.name, base)
+            patches = lora.patches(file.tensors(), parts)
+            missing = tuple(lora.left_out(shapes))
+            self._lora = key, LayerFile(file.identity, path.name, shapes, patches, file.check, missing)
+        return self._lora[1]
+
     def clear(self) -> None:
         """Free all of them."""
         self._drop_layer_file()
+        self._lora = None
         for file in list(self._kept):
             self._drop(file)
         self._drop_sharing()

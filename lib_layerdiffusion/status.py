@@ -16,8 +16,9 @@ from lib_layerdiffusion.errors import LayerDiffuseError
 from lib_layerdiffusion.files.records import Records
 from lib_layerdiffusion.hosts import saved_files
 from lib_layerdiffusion.hosts.base import BaseModel, Host
-from lib_layerdiffusion.methods import FOLDER, WEIGHT_FILES, WeightFile
+from lib_layerdiffusion.methods import FOLDER, WEIGHT_FILES
 from lib_layerdiffusion.request.options import OPTIONS, Options
+from lib_layerdiffusion.weight_files import WeightFile
 
 ADDRESS = "/layerdiffuse/status"
 API = "/sdapi/v1/txt2img"

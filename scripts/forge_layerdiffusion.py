@@ -79,6 +79,10 @@ class LayerDiffuse(scripts.Script):
         if self.handlers:
             self.handlers.process(p, args)
 
+    def process_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
+        if self.handlers:
+            self.handlers.process_batch(p)
+
     def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
         if self.handlers:
             self.handlers.before_sampling(p, kwargs["x"])

@@ -16,7 +16,8 @@ import pytest
 from lib_layerdiffusion import command
 from lib_layerdiffusion.command import GOOD, INTERRUPTED, MISSING, USAGE, WRONG
 from lib_layerdiffusion.files import download
-from lib_layerdiffusion.methods import FOLDER, METHODS, SDXL, WEIGHT_FILES
+from lib_layerdiffusion.methods import FOLDER, METHODS, RELEASED_FILES, SDXL
+from lib_layerdiffusion.weight_files import LAYERDIFFUSION
 from tests.helpers.hub_server import Hub, serve
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,7 +44,7 @@ def test_list_when_all_are_there(folder: Path, capsys: pytest.CaptureFixture[str
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 15
     assert all(line.startswith("ok ") for line in lines[:14])
-    assert [name for file in WEIGHT_FILES for name in [file.filename] if name not in "".join(lines)] == []
+    assert [name for file in RELEASED_FILES for name in [file.filename] if name not in "".join(lines)] == []
     assert lines[-1] == f"in {folder}"
 
 
@@ -121,7 +122,7 @@ def test_where_tells_an_offline_machine_what_to_put_where(
     capsys.readouterr()
     assert command.main(["where", "--folder", str(folder)]) == MISSING
     lines = capsys.readouterr().out.splitlines()
-    start = f"https://huggingface.co/{download.REPOSITORY}/resolve/{download.REVISION}/"
+    start = f"https://huggingface.co/{LAYERDIFFUSION.name}/resolve/{LAYERDIFFUSION.revision}/"
     assert lines[:2] == [f"{start}layer_xl_fg2ble.safetensors", f"{start}{ENCODER}"]
     assert "these 2 files (704 MB)" in lines[2]
     assert lines[3] == str(folder)

@@ -1,8 +1,8 @@
 """Who may look at whom, wing by wing, checked against the source.
 
-From the ground up: errors, device, models < methods, pictures < files, request, trial < hosts < networks,
-page, command, doctor < status, transparency < job < scripts. A new wing, or a new arrow between two, starts
-in the table below.
+From the ground up: errors, device, models, weight_files < methods, pictures < files, request, trial < hosts
+< networks, page, command, doctor < status, transparency < job < scripts. A new wing, or a new arrow between
+two, starts in the table below.
 """
 
 from __future__ import annotations
@@ -28,27 +28,28 @@ WINGS = {
     "errors": "",
     "device": "",
     "models": "",
-    "methods": "errors",
+    "weight_files": "",
+    "methods": "weight_files errors",
     "pictures": "errors",
-    "files": "models methods errors",
+    "files": "models weight_files methods errors",
     "request": "methods pictures errors",
-    "hosts": "files request pictures errors",
-    "networks": "hosts files request methods models",
-    "page": "hosts request pictures methods errors",
-    "command": "files methods errors",
+    "hosts": "files request pictures methods errors",
+    "networks": "hosts files request weight_files methods models",
+    "page": "hosts request pictures weight_files methods errors",
+    "command": "files weight_files methods errors",
     "doctor": "hosts methods device",
     "commands": "request pictures errors",
-    "status": "doctor hosts files request methods device errors",
-    "trial": "pictures methods errors",
+    "status": "doctor hosts files request weight_files methods device errors",
+    "trial": "pictures weight_files methods errors",
     "__main__": "commands command doctor trial",
-    "transparency": "networks hosts files pictures models methods errors",
+    "transparency": "networks hosts files pictures models weight_files methods errors",
     "job": "transparency page networks hosts files request pictures models methods errors",
     "scripts": "job status doctor page hosts request errors",
 }
 # Who may import what comes from elsewhere; the standard library is open to all.
 PACKAGES = {
     "torch": "models transparency job networks hosts "
-    "files.layer_patch files.layout files.records files.tensors",
+    "files.layer_patch files.layout files.lora files.records files.tensors",
     "einops": "models",
     "numpy": "pictures commands hosts.scene_files transparency job page.latest request.settings",
     "cv2": "pictures transparency.voting",

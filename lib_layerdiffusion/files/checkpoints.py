@@ -9,6 +9,9 @@ from typing import Any
 from lib_layerdiffusion.files import header
 
 UNET = "model.diffusion_model."
+TRANSFORMERS = {("blocks.0.mlp.layer1.weight", "llm_adapter.blocks.0.cross_attn.q_proj.weight"): "anima"}
+"""Families by parameters that no other has, under any of these prefixes."""
+PREFIXES = (UNET, "net.", "")
 CONTEXT = "attn2.to_k.weight"
 FAMILIES = {2048: "sdxl", 768: "sd15"}
 """By the width of the text that the UNet's cross attention takes."""
@@ -26,6 +29,9 @@ def family(path: Path) -> str | None:
 @lru_cache(maxsize=64)
 def _family(path: Path, changed: int, size: int) -> str | None:
     tensors = _tensors(path)
+    for names, key in TRANSFORMERS.items():
+        if any(all(f"{prefix}{name}" in tensors for name in names) for prefix in PREFIXES):
+            return key
     widths = {
         shape[-1]
         for name, fields in tensors.items()

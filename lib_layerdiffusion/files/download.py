@@ -18,8 +18,8 @@ from lib_layerdiffusion.files import hub, layout
 from lib_layerdiffusion.files.hub import Announced
 from lib_layerdiffusion.files.progress import Watch, check, progress
 from lib_layerdiffusion.files.records import WORK_FOLDER, sha256
-from lib_layerdiffusion.files.source import LATEST, REPOSITORY, REVISION, Source, address, without_login
-from lib_layerdiffusion.methods import WeightFile
+from lib_layerdiffusion.files.source import LATEST, Source, address, without_login
+from lib_layerdiffusion.weight_files import WeightFile
 
 logger = logging.getLogger("layerdiffuse")
 
@@ -99,7 +99,7 @@ class _Download:
         self.path = path
         self.source = source
         self.watch = watch
-        self.revision = REVISION
+        self.revision = file.repository.revision
 
     def run(self) -> None:
         from huggingface_hub import constants
@@ -111,7 +111,9 @@ class _Download:
                 f'the address "{self.source.address}" (HF_ENDPOINT, or the one of a mirror) must begin with '
                 "https:// or http://"
             )
-        logger.info("downloading %s to %s", self.file.filename, self.path.parent)
+        licence = self.file.repository.licence
+        terms = f", which comes under {licence}," if licence else ""
+        logger.info("downloading %s%s to %s", self.file.filename, terms, self.path.parent)
         problem = self.attempt()
         if problem:
             logger.warning("%s: %s; downloading it again", self.path.name, problem)
@@ -173,7 +175,9 @@ class _Download:
         except RevisionNotFoundError:
             if self.revision == LATEST:
                 raise
-            logger.warning("%s has no revision %s; taking its latest", REPOSITORY, self.revision[:7])
+            logger.warning(
+                "%s has no revision %s; taking its latest", self.file.repository.name, self.revision[:7]
+            )
             self.revision = LATEST
             return self.announced()
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from lib_layerdiffusion.files.source import REPOSITORY, Source
-from lib_layerdiffusion.methods import WeightFile
+from lib_layerdiffusion.files.source import Source
+from lib_layerdiffusion.weight_files import WeightFile
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def ask(file: WeightFile, revision: str, source: Source, timeout: float) -> Anno
     """Return what the hub says of a file, without getting it. Raises what the hub's library does."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
-    url = hf_hub_url(REPOSITORY, file.filename, revision=revision, endpoint=source.address)
+    url = hf_hub_url(file.repository.name, file.path, revision=revision, endpoint=source.address)
     metadata = get_hf_file_metadata(url, timeout=timeout, **_login(source))
     return Announced(url, metadata.size or 0, (metadata.etag or "").strip('"'))
 

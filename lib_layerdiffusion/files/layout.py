@@ -9,12 +9,14 @@ from pathlib import Path
 import torch
 
 from lib_layerdiffusion.errors import WeightsError, WrongWeights
-from lib_layerdiffusion.files import header, layer_patch
+from lib_layerdiffusion.files import header, layer_patch, lora
 from lib_layerdiffusion.files.header import WIDTHS, Entry
 from lib_layerdiffusion.files.layer_patch import Shape
-from lib_layerdiffusion.methods import METHODS, Holds, WeightFile
+from lib_layerdiffusion.methods import METHODS
 from lib_layerdiffusion.models.attention_sharing import AttentionSharing
 from lib_layerdiffusion.models.encoder_and_decoder import TransparencyDecoder, TransparencyEncoder
+from lib_layerdiffusion.models.rgba_vae import RgbaVae
+from lib_layerdiffusion.weight_files import Holds, WeightFile
 
 REPLACE = "Replace it by the released file of that name, or delete it to have it fetched again."
 
@@ -75,6 +77,8 @@ def _problem(file: WeightFile, entries: Mapping[str, Entry]) -> str | None:
     shapes = {name: entry.shape for name, entry in entries.items()}
     if file.holds is Holds.WEIGHT_PATCH:
         return layer_patch.grammar_problem(shapes)
+    if file.holds is Holds.LORA:
+        return lora.grammar_problem(shapes)
     try:
         _build(file, tuple(shapes.items()))
     except (RuntimeError, KeyError, IndexError, ValueError) as error:
@@ -91,6 +95,8 @@ def _build(file: WeightFile, shapes: tuple[tuple[str, Shape], ...]) -> None:
             TransparencyEncoder.from_state_dict(state)
         elif file.holds is Holds.TRANSPARENCY_DECODER:
             TransparencyDecoder.from_state_dict(state)
+        elif file.holds is Holds.RGBA_VAE:
+            RgbaVae.from_state_dict(state)
         else:
             method = next(method for method in METHODS if method.weights == file)
             AttentionSharing.from_state_dict(state, method.frames, bool(method.pictures))

@@ -15,7 +15,7 @@ from torch import Tensor
 from lib_layerdiffusion.files.layout import unreadable
 from lib_layerdiffusion.files.progress import Watch, progress
 from lib_layerdiffusion.files.tensors import TensorFile
-from lib_layerdiffusion.methods import WeightFile
+from lib_layerdiffusion.weight_files import WeightFile
 
 logger = logging.getLogger("layerdiffuse")
 

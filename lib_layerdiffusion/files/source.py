@@ -8,11 +8,9 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-from lib_layerdiffusion.methods import WeightFile
+from lib_layerdiffusion.weight_files import WeightFile
 
 HUB_ADDRESS = "https://huggingface.co"
-REPOSITORY = "LayerDiffusion/layerdiffusion-v1"
-REVISION = "e337e9d7a0f2a6fee6c3580374327380f88d065b"
 LATEST = "main"
 
 
@@ -56,7 +54,7 @@ HUB = Source()
 
 def address(file: WeightFile, source: Source = HUB) -> str:
     """Return where a browser finds the file."""
-    return f"{source.address}/{REPOSITORY}/resolve/{REVISION}/{file.filename}"
+    return f"{source.address}/{file.repository.name}/resolve/{file.repository.revision}/{file.path}"
 
 
 def without_login(text: str) -> str:

@@ -12,7 +12,7 @@ from lib_layerdiffusion.files.progress import NobodyWatches, Watch
 from lib_layerdiffusion.files.records import Records, inspect
 from lib_layerdiffusion.files.source import HUB, Source
 from lib_layerdiffusion.files.tensors import identity
-from lib_layerdiffusion.methods import WeightFile
+from lib_layerdiffusion.weight_files import WeightFile
 
 
 class WeightStore:

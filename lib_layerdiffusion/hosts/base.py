@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from lib_layerdiffusion.files.progress import Watch
 from lib_layerdiffusion.hosts.capabilities import Capabilities
 from lib_layerdiffusion.hosts.runs_jobs import RunsJobs
 from lib_layerdiffusion.hosts.script_following import Begin
+from lib_layerdiffusion.methods import Family
 from lib_layerdiffusion.request.options import Options
 from lib_layerdiffusion.request.xyz_axes import Axis
 
@@ -36,7 +37,7 @@ Around = Callable[[Sequence[nn.Module], Sequence[int], int], AbstractContextMana
 
 @dataclass(frozen=True)
 class BaseModel:
-    """The loaded checkpoint: a family key ("sdxl", "sd15") or "" for others, and a title for messages."""
+    """The loaded checkpoint: a family's key or "" for others, and a title for messages."""
 
     family: str
     title: str
@@ -65,9 +66,8 @@ class Posterior:
 class Host(Watch, RunsJobs, Protocol):
     """Also what shows the progress of long work, says whether Interrupt was pressed, and runs whole jobs.
 
-    Shapes: pixels [B, H, W, 3] in [0, 1]; latents [B, 4, h, w].
-
-    VAE space is what the VAE's decoder takes, sampler space what the UNet takes: VAE space times the
+    Shapes: pixels [B, H, W, 3] in [0, 1]; latents [B, 4, h, w], or as many channels as the model has. VAE
+    space is what the VAE's decoder takes, sampler space what the UNet takes: VAE space times the
     model's scaling factor.
     """
 
@@ -84,6 +84,10 @@ class Host(Watch, RunsJobs, Protocol):
         ...
 
     def base_model(self, p: Job) -> BaseModel: ...
+
+    def runs(self, family: Family) -> bool:
+        """True where the host has models of this family at all."""
+        ...
 
     def later_models(self, p: Job) -> Mapping[str, BaseModel]:
         """The checkpoints that this job will put in the place of the loaded one, by what they are chosen as.
@@ -211,6 +215,10 @@ class Host(Watch, RunsJobs, Protocol):
         """Positive conditions [n, tokens, channels] of an SD1.5 model, on the device it samples on."""
         ...
 
+    def prompt_loras(self, p: Job) -> Collection[str]:
+        """The names of the LoRAs that the job's prompt asks for."""
+        ...
+
     def is_plain_prompt(self, p: Job, text: str) -> bool:
         """False for a prompt that changes while sampling, or combines several."""
         ...
@@ -224,6 +232,10 @@ class Host(Watch, RunsJobs, Protocol):
 
     def to_vae(self, p: Job, latent: Tensor) -> Tensor:
         """Sampler space -> VAE space."""
+        ...
+
+    def in_its_form(self, p: Job, latent: Tensor) -> Tensor:
+        """Return a VAE-space latent [B, C, h, w] with the axes that the host has: some keep one for time."""
         ...
 
     def encode_with(

@@ -36,6 +36,7 @@ SHARED = (
     *(
         "webui",
         "webui_jobs",
+        "webui_models",
         "webui_own_jobs",
         "forge_scripts",
         "webui_page",

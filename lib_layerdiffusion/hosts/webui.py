@@ -6,7 +6,7 @@ latent scaling are found, how a weight patch is written down, and how an upload 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from lib_layerdiffusion.files.layer_patch import Lora, Patch, Shape
 from lib_layerdiffusion.hosts import forge_saving, job_methods
 from lib_layerdiffusion.hosts.base import (
     Around,
-    BaseModel,
     Job,
     Network,
     Unet,
@@ -31,6 +30,7 @@ from lib_layerdiffusion.hosts.capabilities import Capabilities
 from lib_layerdiffusion.hosts.forge_sampling import AwaitedCalls, StepModifier
 from lib_layerdiffusion.hosts.own_weights import KeepsOwnWeights
 from lib_layerdiffusion.hosts.webui_jobs import WebUIJobs
+from lib_layerdiffusion.hosts.webui_models import WebUIModels
 from lib_layerdiffusion.hosts.webui_own_jobs import WebUIOwnJobs
 from lib_layerdiffusion.hosts.webui_page import WebUIPage
 from lib_layerdiffusion.hosts.webui_state import WebUIState
@@ -40,7 +40,7 @@ MARK = "layerdiffuse"
 CALLS = "layerdiffuse_calls"
 
 
-class WebuiHost(KeepsOwnWeights, WebUIJobs, WebUIOwnJobs, WebUIPage, WebUIState, WebUIVae):
+class WebuiHost(KeepsOwnWeights, WebUIJobs, WebUIModels, WebUIOwnJobs, WebUIPage, WebUIState, WebUIVae):
     """The part of `hosts.base.Host` that every kind of Forge shares."""
 
     name: str
@@ -78,13 +78,6 @@ class WebuiHost(KeepsOwnWeights, WebUIJobs, WebUIOwnJobs, WebUIPage, WebUIState,
     def computation_dtype(self, unet: Unet) -> torch.dtype:
         raise NotImplementedError
 
-    def is_sdxl_base(self, model: Any) -> bool:
-        """Tell an SDXL base model from an SDXL refiner."""
-        raise NotImplementedError
-
-    def is_inpainting(self, model: Any) -> bool:
-        raise NotImplementedError
-
     def forget(self, loaded: Any) -> None:
         """Take an entry out of the memory manager's list of loaded models."""
         raise NotImplementedError
@@ -95,21 +88,6 @@ class WebuiHost(KeepsOwnWeights, WebUIJobs, WebUIOwnJobs, WebUIPage, WebUIState,
     # --- surroundings
     def models_dir(self) -> Path:
         return Path(paths.models_path)
-
-    def base_model(self, p: Job) -> BaseModel:
-        model = p.sd_model
-        info = getattr(model, "sd_checkpoint_info", None)
-        title = getattr(info, "name_for_extra", None) or type(model).__name__
-        channels = getattr(model.forge_objects.vae, "latent_channels", 4)
-        if channels != 4:
-            family, kind = "", f"a model of {channels} latent channels"
-        elif getattr(model, "is_sdxl", False):
-            family, kind = ("sdxl", "SDXL") if self.is_sdxl_base(model) else ("", "an SDXL refiner")
-        elif getattr(model, "is_sd1", False):
-            family, kind = "sd15", "SD1.5"
-        else:
-            family, kind = "", type(model).__name__
-        return BaseModel(family, f"{title} ({kind})", self.is_inpainting(model))
 
     def fail(self, p: Job, error: LayerDiffuseError) -> None:
         # what a hook raises is logged and forgotten; what `init` raises ends the job and is shown
@@ -247,6 +225,10 @@ class WebuiHost(KeepsOwnWeights, WebUIJobs, WebUIOwnJobs, WebUIPage, WebUIState,
     def encode_prompts(self, p: Job, texts: Sequence[str]) -> Tensor:
         prompts = prompt_parser.SdConditioning(list(texts), width=p.width, height=p.height)
         return p.sd_model.get_learned_conditioning(prompts).to(self.memory.get_torch_device())
+
+    def prompt_loras(self, p: Job) -> Collection[str]:
+        networks = getattr(p, "extra_network_data", None) or {}
+        return [one.positional[0] for one in networks.get("lora", ()) if one.positional]
 
     def is_plain_prompt(self, p: Job, text: str) -> bool:
         (schedule,) = prompt_parser.get_learned_conditioning_prompt_schedules([text], p.steps)

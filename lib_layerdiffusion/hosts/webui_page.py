@@ -10,12 +10,13 @@ from typing import Any
 from lib_layerdiffusion.files import checkpoints
 from lib_layerdiffusion.hosts.base import BaseModel
 from lib_layerdiffusion.hosts.wrapping import wrap
+from lib_layerdiffusion.methods import FAMILIES
 from lib_layerdiffusion.request.options import OPTIONS, PREFIX, SECTION, Option, Options
 from lib_layerdiffusion.request.settings import NAMES
 from lib_layerdiffusion.request.spellings import sent
 from lib_layerdiffusion.request.xyz_axes import Axis
 
-KINDS = {"sdxl": "SDXL", "sd15": "SD1.5", "": "neither SDXL nor SD1.5"}
+KINDS = {**{one.key: one.title for one in FAMILIES}, "": "of another family"}
 API_NAME = "layerdiffuse"
 KEEP_EVERY = f"{PREFIX}keep_every"
 

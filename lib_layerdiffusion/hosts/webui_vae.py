@@ -36,10 +36,15 @@ class WebUIVae:
         return Posterior(mean, logvar)
 
     def to_sampler(self, p: Job, latent: Tensor) -> Tensor:
-        return self.scaling(p).process_in(latent)
+        return _as_shaped(self.scaling(p).process_in, latent)
 
     def to_vae(self, p: Job, latent: Tensor) -> Tensor:
-        return self.scaling(p).process_out(latent)
+        return _as_shaped(self.scaling(p).process_out, latent)
+
+    def in_its_form(self, p: Job, latent: Tensor) -> Tensor:
+        # hosts that keep an axis for the time have it in the constants that they scale by
+        scaled = self.scaling(p).process_in(latent[:1])
+        return latent if scaled.shape == latent[:1].shape else latent.unsqueeze(2)
 
     @contextmanager
     def encode_with(
@@ -58,3 +63,14 @@ class WebUIVae:
             yield lambda: model.forge_objects.vae is vae
         finally:
             model.forge_objects = before
+
+
+def _as_shaped(scale: Callable[[Tensor], Tensor], latent: Tensor) -> Tensor:
+    """Scale a latent by the host's constants, which another number of axes would silently multiply."""
+    scaled = scale(latent)
+    if scaled.shape != latent.shape:
+        raise IncompatibleHost(
+            f"LayerDiffuse does not know latents as this WebUI has them ({list(latent.shape)} became "
+            f"{list(scaled.shape)}); update both, or report it."
+        )
+    return scaled

@@ -110,7 +110,7 @@ class FinishedPictures:
         """Tell how transparent a decoded picture came out; return it, or what another try made of it."""
         rgba, position = np.asarray(picture), state.batch_position()
         before = state.decoded[position] if position < len(state.decoded) else None
-        if state.generation.method.keeps_alpha:
+        if not state.generation.method.decodes_in_passes:
             # it is not on the grey of the released methods
             before = None
         if before is not None and before.shape[:2] != rgba.shape[:2]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -14,13 +12,13 @@ from torch import Tensor
 
 from lib_layerdiffusion.errors import GenerationFailed, WrongWeights
 from lib_layerdiffusion.hosts.base import Host, Job, Unet, Worn
-from lib_layerdiffusion.job import fitting_checkpoint, scene_prompts, wardrobe
+from lib_layerdiffusion.job import fitting_checkpoint, hidden_alpha, scene_prompts, wardrobe
 from lib_layerdiffusion.job.scene_attention import SharedAttention
 from lib_layerdiffusion.job.wardrobe import Merged
 from lib_layerdiffusion.methods import Injection, Layer
 from lib_layerdiffusion.models.attention_sharing import UNIT_MODULES
 from lib_layerdiffusion.models.encoder_and_decoder import LATENT_SCALE
-from lib_layerdiffusion.networks import Networks
+from lib_layerdiffusion.networks import LayerFile, Networks
 from lib_layerdiffusion.pictures.arithmetic import (
     FloatImage,
     Uint8Image,
@@ -30,9 +28,6 @@ from lib_layerdiffusion.pictures.arithmetic import (
 from lib_layerdiffusion.pictures.edits import carry_edit
 from lib_layerdiffusion.request.options import Options
 from lib_layerdiffusion.request.settings import Settings
-from lib_layerdiffusion.transparency import tiling
-from lib_layerdiffusion.transparency.codec import Codec
-from lib_layerdiffusion.transparency.voting import Votes
 
 logger = logging.getLogger("layerdiffuse")
 
@@ -46,7 +41,7 @@ class Generation:
         self.options = options
         self.method = settings.method
         self._networks = networks
-        self._codec = Codec(host, networks, settings.method.family, self.say, options.low_memory)
+        self._alpha = hidden_alpha.of(host, networks, settings.method.family, options, self.say)
         self._conditions: dict[tuple[str, Layer, int, int], Tensor] = {}
         self._signals: dict[tuple[int, int], dict[int, Tensor]] = {}
         self._shared: SharedAttention | None = None
@@ -54,11 +49,9 @@ class Generation:
         self._unseen = self._announced = self._taken = False
         self._mark = ""
         self._sampler: Any = None
-        self._broken_off = False
         self._check_merged: Callable[[], None] = lambda: None
         self._keep_merged: Callable[[], None] = lambda: None
         self.said: list[str] = []
-        self.passes_apart: float | None = None
         self._job: Job | None = None
 
     def prepare(self, p: Job, encodes_pictures: bool) -> None:
@@ -73,9 +66,7 @@ class Generation:
             self._check_checkpoint(p)
             fitting_checkpoint.check_later(self.host, p, self.method)
         if self.method.decodes_alpha:
-            self._codec.load_decoder()
-            if encodes_pictures:
-                self._codec.load_encoder()
+            self._alpha.prepare(encodes_pictures)
 
     def say(self, text: str) -> None:
         """Show a sentence under the pictures, once; all of them are kept in `said`."""
@@ -112,12 +103,12 @@ class Generation:
         self.finish()
         unet = host.clone(original)
         concat = worn = None
-        if self.method.family.injection is Injection.WEIGHT_PATCH:
+        if self.method.family.injection is Injection.ATTENTION_SHARING:
+            self._share_attention(p, unet, height, width)
+        else:
             unet, worn = self._patch_weights(p, unet, original, height, width)
             if self.method.pictures:
                 concat = self._condition(p, height, width)
-        else:
-            self._share_attention(p, unet, height, width)
         self._release = host.condition(p, unet, original, concat, settings.ending_step, self._seen, worn)
         self._unseen, self._sampler = True, p.sampler
         self._mark = uuid.uuid4().hex
@@ -128,11 +119,15 @@ class Generation:
     def _patch_weights(
         self, p: Job, unet: Unet, original: Unet, height: int, width: int
     ) -> tuple[Unet, Worn | None]:
-        """Give `unet` the layer file's patches; return it, and what it wears.
+        """Give `unet` the patches of the method's file; return it, and what it wears.
 
         Where what was merged of this file can be worn, it is another: with the patches that are merged.
         """
-        file = self._networks.layer_file(self.method)
+        if self.method.family.injection is Injection.LORA:
+            file = fitting_checkpoint.lora_of(self.host, self._networks, p, self.method)
+            self._say_of_lora(p, file)
+        else:
+            file = self._networks.layer_file(self.method)
         key = file.identity, self.settings.weight
         matched = self.host.patch_weights(unet, file.identity, file.patches, self.settings.weight)
         if matched != len(file.patches):
@@ -149,7 +144,7 @@ class Generation:
             dressed, (identity, weight) = self.host.clone(original), used.loaded.key
             self.host.patch_weights(dressed, identity, used.loaded.patches, weight)
             return dressed, Worn(kept, unet)
-        latents = torch.empty((1, 4, height, width), device="meta")
+        latents = torch.empty((1, self.method.family.channels, height, width), device="meta")
 
         def keep() -> None:
             used.loaded = Merged(key, file.patches)
@@ -157,6 +152,18 @@ class Generation:
 
         self._keep_merged = keep
         return unet, None
+
+    def _say_of_lora(self, p: Job, file: LayerFile) -> None:
+        if file.left_out:
+            self.say(
+                f"{file.filename} also changes how the prompt is read ({len(file.left_out)} parts), which "
+                "cannot be done for one job; that part is left out."
+            )
+        if self.method.weights.name in self.host.prompt_loras(p):
+            self.say(
+                f'The prompt asks for the LoRA "{self.method.weights.name}" as well, so it works twice. Take '
+                "it out of the prompt."
+            )
 
     @property
     def _injects(self) -> bool:
@@ -195,7 +202,7 @@ class Generation:
         skipped = self._unseen and self.host.evaluated(self._sampler)
         self._taken = self._taken or self._announced or skipped
         self._unseen, self._announced, self._sampler = False, False, None
-        self._broken_off = self.host.broken_off()
+        self._alpha.sampled()
         self._keep_merged()
         self._keep_merged = lambda: None
 
@@ -268,45 +275,29 @@ class Generation:
             latents.append(self._conditions[key])
         return torch.cat(latents, dim=1)
 
-    def offset(self, rgba: Uint8Image) -> Tensor:
-        """Return the latent offset of RGBA uint8 [H, W, 4]: float32 [1, 4, ceil(H/8), ceil(W/8)]."""
-        if self._tiles(self._job):
-            return tiling.encode(self._codec.encode, rgba)
-        return self._codec.encode(rgba)
+    def encoded(self, rgba: Uint8Image, pixels: Tensor) -> Tensor:
+        """Return what the host shall take for its VAE's latent of a picture, RGBA uint8 [H, W, 4].
 
-    def _tiles(self, p: Job) -> bool:
-        """True for pictures that go on at their opposite border; a part of a picture does not."""
-        return self.host.tiles(p) and getattr(p, "paste_to", None) is None
+        `pixels` [1, H, W, 3] in [0, 1] are what the host sees of it.
+        """
+        return self._alpha.encoded(self._job, rgba, pixels)
 
     def decode(
         self, p: Job, name: str, latent: Tensor, decoded: Uint8Image, finished: Uint8Image
     ) -> Uint8Image:
         """Return a finished picture as RGBA uint8 [H, W, 4].
 
-        latent [4, h, w] in sampler space, `decoded` what the VAE made of it, `finished` the same after other
+        latent [C, h, w] in sampler space, `decoded` what the VAE made of it, `finished` the same after other
         extensions worked on it, RGB uint8 [H, W, 3]. They have no part in the transparency, but for an alpha
-        that one of them gave `finished`, which is RGBA [h, w, 4] then. Interrupt and Skip end the decode
-        after the pass at hand; that is said of the picture by its `name`. How far the passes were from one
-        another is `passes_apart` after it, as `Votes.apart` has it, None where there was one.
+        that one of them gave `finished`, which is RGBA [h, w, 4] then. Messages call it `name`.
         """
-        votes, done = Votes.of(self.options.decode_passes), 0
-
-        def ends(count: int) -> bool:
-            nonlocal done
-            done = count
-            # a button that was pressed while sampling asks for the picture as it is by then, well decoded
-            return self.host.broken_off() and not self._broken_off
-
-        def apart(mean: float) -> None:
-            self.passes_apart = mean
-
-        self.passes_apart = None
-        run = partial(self._codec.decode, votes=replace(votes, each=ends, apart=apart))
-        latent = self.host.to_vae(p, latent[None])[0]
-        rgba = tiling.decode(run, latent, decoded) if self._tiles(p) else run(latent, decoded)
-        if done < votes.passes and ends(done):
-            self.say(f"The decode was interrupted: {name} has {done} of {votes.passes} passes.")
+        rgba = self._alpha.decoded(p, latent, decoded, name)
         return carry_edit(to_uint8(rgba), decoded, finished)
+
+    @property
+    def passes_apart(self) -> float | None:
+        """How far the passes of the last decode were from one another, None where there was one."""
+        return self._alpha.passes_apart
 
 
 def remove_leftover(host: Host, p: Job) -> bool:

@@ -17,7 +17,7 @@ from torch import Tensor
 from lib_layerdiffusion.errors import LayerDiffuseError, MissingPicture, for_user
 from lib_layerdiffusion.hosts import early_infotexts, job_methods
 from lib_layerdiffusion.hosts.base import Host, Job
-from lib_layerdiffusion.job import previews, wardrobe
+from lib_layerdiffusion.job import latent_upscalers, previews, wardrobe
 from lib_layerdiffusion.job.finished_pictures import FinishedPictures
 from lib_layerdiffusion.job.further_jobs import FurtherJobs
 from lib_layerdiffusion.job.generation import Generation, remove_leftover
@@ -38,6 +38,7 @@ from lib_layerdiffusion.page.latest import Latest
 from lib_layerdiffusion.pictures.arithmetic import Uint8Image
 from lib_layerdiffusion.request import infotext, layer_plan, scenes, xyz_axes
 from lib_layerdiffusion.request.settings import Settings, enabled_method, page_name, requested_steps
+from lib_layerdiffusion.request.trigger_words import with_words
 
 logger = logging.getLogger("layerdiffuse")
 
@@ -123,7 +124,9 @@ class Hooks:
                 state.init_pictures = kind(self.host, generation, p)
             if keeps and p.denoising_strength >= 1:
                 generation.say("At a denoising strength of 1 little of the picture's shape will be kept.")
-            if first is not None:
+            if first is None:
+                latent_upscalers.require(p, settings.method)
+            else:
                 FirstPassPicture(self.host, generation, p, first)
             if settings.method.frames > 1:
                 arrange_before_init(
@@ -133,6 +136,17 @@ class Hooks:
             self.host.fail(p, self._problem(page, error, "preparing"))
             if generation is not None:
                 generation.forget()
+
+    def process_batch(self, p: Job) -> None:
+        """Put the method's words into the prompts to be encoded; the infotext has those that were given."""
+        state = state_of(p)
+        if state is None or not state.generation.settings.trigger_words:
+            return
+        words = state.generation.method.family.words
+        for name in ("prompts", "hr_prompts"):
+            prompts = getattr(p, name, None)
+            if words and prompts:
+                setattr(p, name, [with_words(prompt, words) for prompt in prompts])
 
     def before_sampling(self, p: Job, x: Tensor) -> None:
         """Patch the UNet for the coming pass over latents like `x` [B, 4, h, w]."""

@@ -18,7 +18,6 @@ from lib_layerdiffusion.hosts.base import EncodePixels, Host, Job
 from lib_layerdiffusion.job.generation import Generation
 from lib_layerdiffusion.pictures.arithmetic import blend
 from lib_layerdiffusion.pictures.reading import flatten, given_init_picture
-from lib_layerdiffusion.transparency.latents import add_offset
 
 LATENT_UPSCALE = 3
 """The host's resize mode that leaves init images at their own size."""
@@ -123,8 +122,7 @@ class InitPictures:
 
     def _encode(self, picture: Image.Image, pixels: Tensor) -> Tensor:
         rgba = self._as_encoded(picture, *pixels.shape[1:3])
-        posterior = self._host.posterior(self._p, pixels)
-        return add_offset(posterior.mean, posterior.logvar, self._generation.offset(np.array(rgba)))
+        return self._generation.encoded(np.array(rgba), pixels)
 
     def _as_encoded(self, picture: Image.Image, height: int, width: int) -> Image.Image:
         """Return the RGBA picture with the geometry that the host gave the one it encodes."""

@@ -24,7 +24,7 @@ from lib_layerdiffusion.hosts.base import Host, Job
 from lib_layerdiffusion.job import layer_place, wardrobe
 from lib_layerdiffusion.job.layer_results import Finished, Results
 from lib_layerdiffusion.job.wardrobe import Wardrobe
-from lib_layerdiffusion.methods import FAMILIES, SD15, Family, Layer
+from lib_layerdiffusion.methods import METHODS, SD15, Family, Layer
 from lib_layerdiffusion.networks import Networks
 from lib_layerdiffusion.pictures.arithmetic import Uint8Image, flatten_on_grey
 from lib_layerdiffusion.pictures.reading import given_init_picture
@@ -62,6 +62,10 @@ class _Scene:
     def stack(self) -> Stack:
         height, width = self.layers[0].picture.shape[:2]
         return Stack(width, height, self.layers)
+
+
+LAYERED = tuple(dict.fromkeys(method.family for method in METHODS if method.pictures))
+"""Families with methods that add a layer to others."""
 
 
 class LayerRun:
@@ -108,10 +112,10 @@ class LayerRun:
     def _family(self) -> Family:
         name = (getattr(self.p, "override_settings", None) or {}).get("sd_model_checkpoint")
         base = self.host.selected_model(name) or self.host.base_model(self.p)
-        for family in FAMILIES:
+        for family in LAYERED:
             if base.family == family.key:
                 return family
-        titles = " or ".join(family.title for family in FAMILIES)
+        titles = " or ".join(family.title for family in LAYERED)
         raise UnsupportedBaseModel(
             f"{TITLE} needs a checkpoint of {titles}, but {base.title} is selected. Select another."
         )

@@ -17,7 +17,6 @@ from lib_layerdiffusion.job.generation import Generation
 from lib_layerdiffusion.job.init_pictures import TAKEN_AWAY, resize_rgba
 from lib_layerdiffusion.methods import Method
 from lib_layerdiffusion.pictures.reading import flatten, to_rgba
-from lib_layerdiffusion.transparency.latents import add_offset
 
 PREVIEW_MARK = "layerdiffuse_preview"
 """Key in the `info` of a preview, by which it is known when it comes back from the page."""
@@ -101,5 +100,4 @@ class FirstPassPicture:
         rgba = self._picture
         if rgba.size != (width, height):
             rgba = resize_rgba(self._host, 0, rgba, width, height)
-        posterior = self._host.posterior(self._p, pixels)
-        return add_offset(posterior.mean, posterior.logvar, self._generation.offset(np.array(rgba)))
+        return self._generation.encoded(np.array(rgba), pixels)

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from lib_layerdiffusion.methods import FAMILIES, Layer, Method
+from lib_layerdiffusion.weight_files import WeightFile
 
 
 class Checkpoint(NamedTuple):
@@ -16,11 +17,16 @@ class Checkpoint(NamedTuple):
 
 
 def sentences(
-    method: Method, given: Collection[Layer], sampler: str = "", checkpoint: Checkpoint | None = None
+    method: Method,
+    given: Collection[Layer],
+    sampler: str = "",
+    checkpoint: Checkpoint | None = None,
+    absent: Collection[WeightFile] = (),
 ) -> list[str]:
     """Return what is worth saying about a generation, most important first.
 
-    `given` are the slots that hold a picture; an unknown sampler is "", an unknown checkpoint None.
+    `given` are the slots that hold a picture; an unknown sampler is "", an unknown checkpoint None. `absent`
+    are the files that will be fetched.
     """
     said = []
     if checkpoint is not None and method.files and checkpoint.family != method.family.key:
@@ -36,4 +42,14 @@ def sentences(
         said.append(f"This method still needs a {names} picture.")
     if len(method.pictures) > 1 and (not sampler or sampler.startswith("DPM++")):
         said.append("DPM++ samplers are known to give artefacts with this method; Euler a and UniPC work.")
+    if method.family.experimental:
+        said.append("This method is experimental: nobody has judged its pictures yet.")
+    licensed = [file for file in absent if file.repository.licence]
+    if licensed:
+        repository = licensed[0].repository
+        size = sum(file.size for file in licensed)
+        said.append(
+            f"Generate will fetch its files ({size / 1e6:.0f} MB) from {repository.name}; they come under "
+            f"{repository.licence}."
+        )
     return said

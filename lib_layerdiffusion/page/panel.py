@@ -16,7 +16,7 @@ import gradio as gr
 from gradio.context import Context
 
 from lib_layerdiffusion.errors import BadSetting
-from lib_layerdiffusion.methods import DEFAULT_METHOD, METHODS, Layer, Method, find_method
+from lib_layerdiffusion.methods import DEFAULT_METHOD, FOLDER, METHODS, Layer, Method, find_method
 from lib_layerdiffusion.page import advice
 from lib_layerdiffusion.page.latest import Latest
 from lib_layerdiffusion.pictures.arithmetic import ResizeMode
@@ -24,6 +24,8 @@ from lib_layerdiffusion.request import infotext
 from lib_layerdiffusion.request.finish import Value
 from lib_layerdiffusion.request.keep import BEHIND, KEEPING, NOBODY, REPAINT
 from lib_layerdiffusion.request.settings import ARGUMENTS, FINISH, RANGES, TITLES
+from lib_layerdiffusion.request.trigger_words import TRIGGER_WORDS
+from lib_layerdiffusion.weight_files import WeightFile
 
 if TYPE_CHECKING:
     from lib_layerdiffusion.hosts.base import Host
@@ -77,7 +79,7 @@ def visible(method: Method, from_text: bool = True) -> list[bool]:
     """Visibility of the controls that not every method has.
 
     In order: all pictures, each of the three, resize mode, each further prompt, finish, weight and Stop At,
-    repaint, who repaints. `from_text` is txt2img, where another checkpoint may go on.
+    repaint, who repaints, trigger words. `from_text` is txt2img, where another checkpoint may go on.
     """
     repainted = from_text and method.makes_one_alone
     return [
@@ -89,6 +91,7 @@ def visible(method: Method, from_text: bool = True) -> list[bool]:
         not method.keeps_alpha,
         method.keeps_alpha or repainted,
         repainted,
+        bool(method.family.words),
     ]
 
 
@@ -99,7 +102,7 @@ def build(host: Host, latest: Latest, elem_id: Callable[[str], str]) -> Panel:
     with host.accordion(TITLE, elem_id("enabled")) as enabled:
         page = _hidden(gr.Textbox, "", "Page", elem_id("page"))
         method = gr.Dropdown(
-            [m.label for m in METHODS],
+            [m.label for m in METHODS if host.runs(m.family)],
             value=DEFAULT_METHOD.label,
             label=TITLES["method"],
             elem_id=elem_id("method"),
@@ -118,6 +121,7 @@ def build(host: Host, latest: Latest, elem_id: Callable[[str], str]) -> Panel:
                 gr.Slider(*RANGES[name], value=1.0, step=0.001, label=TITLES[name], elem_id=elem_id(name))
                 for name in ("weight", "ending_step")
             )
+        words = finish_control(TRIGGER_WORDS, elem_id(TRIGGER_WORDS.name), shown[12])
         resize_mode = gr.Radio(
             [mode.value for mode in ResizeMode],
             value=ResizeMode.CROP.value,
@@ -162,7 +166,7 @@ def build(host: Host, latest: Latest, elem_id: Callable[[str], str]) -> Panel:
     name_page = PAGE_NAME.replace("TAB", elem_id(""))
     Context.root_block.load(fn=None, outputs=[page], **{JAVASCRIPT: name_page})
     # nothing is cleared here: pasting settings fires this after the prompts were filled in
-    arranged = [row, *boxes, resize_mode, *prompts, finish, strengths, repaint, by_whom]
+    arranged = [row, *boxes, resize_mode, *prompts, finish, strengths, repaint, by_whom, words]
     arrange = partial(_arrange, from_text=from_text)
     method.change(arrange, inputs=[method], outputs=arranged, **QUIET)
     # the user's saved default may be another method than the one that it was built for. That is looked at in
@@ -179,7 +183,7 @@ def build(host: Host, latest: Latest, elem_id: Callable[[str], str]) -> Panel:
     for one in watched:
         one.change(say, inputs=watched, outputs=[said], **QUIET)
     controls = [enabled, method, weight, ending_step, *pictures, resize_mode, output_origin, *prompts]
-    controls += finishing + keeping + repainting
+    controls += [*finishing, *keeping, *repainting, words]
     # the files may be others than when the WebUI was started
     Context.root_block.load(
         lambda: gr.update(choices=[NOBODY, *host.checkpoints()]), outputs=[repainting[0]], **QUIET
@@ -188,10 +192,10 @@ def build(host: Host, latest: Latest, elem_id: Callable[[str], str]) -> Panel:
     return Panel(controls, page, fields, sampler, checkpoint, watched, say, said)
 
 
-def finish_control(value: Value, elem_id: str) -> Any:
+def finish_control(value: Value, elem_id: str, shown: bool = True) -> Any:
     """Make the control of one value of the finish, as the panel and the Extras tab show it."""
     if isinstance(value.default, bool):
-        return gr.Checkbox(value.default, label=value.title, info=value.info, elem_id=elem_id)
+        return gr.Checkbox(value.default, label=value.title, info=value.info, elem_id=elem_id, visible=shown)
     high = value.high if value.shown is None else value.shown
     return gr.Slider(
         value.low,
@@ -308,10 +312,20 @@ def _sayer(host: Host) -> Callable[..., Any]:
         given = [layer for layer, flag in zip(LAYER_TITLES, flags, strict=True) if flag]
         model = host.selected_model(checkpoint or None)
         selected = None if model is None else advice.Checkpoint(model.family, model.title)
-        said = advice.sentences(_method(name), given, sampler or "", selected)
+        asked = _method(name)
+        said = advice.sentences(asked, given, sampler or "", selected, _absent(host, asked))
         return gr.update(value=_alert(said), visible=bool(said))
 
     return say
+
+
+def _absent(host: Host, method: Method) -> list[WeightFile]:
+    """The files of a method that are not there; none where that cannot be told."""
+    try:
+        folder = host.models_dir() / (host.options().model_folder or FOLDER)
+    except BadSetting:
+        return []
+    return [file for file in method.files if not (folder / file.filename).is_file()]
 
 
 def _alert(said: Sequence[str]) -> str:

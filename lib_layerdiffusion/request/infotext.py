@@ -14,6 +14,7 @@ from lib_layerdiffusion.request.finish import Value
 from lib_layerdiffusion.request.keep import KEEPING
 from lib_layerdiffusion.request.options import Options
 from lib_layerdiffusion.request.settings import ARGUMENTS, FINISH, RANGES, REPAINTING, SHORT, Settings
+from lib_layerdiffusion.request.trigger_words import TRIGGER_WORDS
 
 PREFIX = "layerdiffusion_"
 REPAINT_PROMPT = "repaint_prompt"
@@ -57,7 +58,7 @@ def write(settings: Settings, options: Options) -> dict[str, Any]:
     for layer, short in SHORT.items():
         if layer in settings.prompts:
             keys[f"{short}_additional_prompt"] = _guarded(settings.prompts[layer])
-    if settings.method.decodes_alpha and options.decode_passes != Options.decode_passes:
+    if settings.method.decodes_in_passes and options.decode_passes != Options.decode_passes:
         keys["decode_passes"] = options.decode_passes
     if settings.method.makes_alpha:
         keys |= settings.finishing
@@ -67,6 +68,8 @@ def write(settings: Settings, options: Options) -> dict[str, Any]:
             keys[REPAINT_PROMPT] = _guarded(keys[REPAINT_PROMPT])
     elif settings.method.keeps_alpha:
         keys |= {one.name: settings.keeping[one.name] for one in KEEPING if one.name in settings.keeping}
+    if settings.method.family.words and not settings.trigger_words:
+        keys[TRIGGER_WORDS.name] = False
     return {f"{PREFIX}{name}": value for name, value in keys.items()}
 
 
@@ -84,6 +87,7 @@ def keys() -> dict[str, Key]:
         readers[f"{short}_image"] = lambda params: None
         readers[f"{short}_additional_prompt"] = _prompt_reader(f"{PREFIX}{short}_additional_prompt")
     readers |= {name: partial(_finish_value, value) for name, value in (FINISH | REPAINTING).items()}
+    readers[TRIGGER_WORDS.name] = partial(_finish_value, TRIGGER_WORDS)
     readers[REPAINT_PROMPT] = _prompt_reader(f"{PREFIX}{REPAINT_PROMPT}")
     return {name: Key(name, readers[name]) for name, _ in ARGUMENTS if name in readers}
 

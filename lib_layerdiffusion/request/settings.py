@@ -14,6 +14,7 @@ from lib_layerdiffusion.pictures.finishing import Steps
 from lib_layerdiffusion.pictures.reading import given_picture
 from lib_layerdiffusion.request import finish, keep, spellings
 from lib_layerdiffusion.request.keep import Keep, Repaint
+from lib_layerdiffusion.request.trigger_words import TRIGGER_WORDS
 
 ARGUMENTS: tuple[tuple[str, Any], ...] = (
     ("enabled", False),
@@ -30,6 +31,7 @@ ARGUMENTS: tuple[tuple[str, Any], ...] = (
     ("blend_additional_prompt", ""),
     *((value.name, value.default) for value in finish.PANEL),
     *((value.name, value.default) for value in keep.VALUES),
+    (TRIGGER_WORDS.name, TRIGGER_WORDS.default),
 )
 """Names and defaults of the script arguments. Their order is the public API and never changes.
 
@@ -54,6 +56,7 @@ TITLES: dict[str, str] = {
     "ending_step": "Stop At",
     "resize_mode": "Resize Mode",
     **{name: value.title for name, value in (FINISH | REPAINTING).items()},
+    TRIGGER_WORDS.name: TRIGGER_WORDS.title,
 }
 """What the page calls an argument."""
 
@@ -63,7 +66,7 @@ class Settings:
     """What the user asked for. `pictures` are RGBA uint8 [H, W, 4], only those that were given.
 
     `finishing` has the values of FINISH that are not their default, and `steps` is what they mean; `keeping`
-    and `keep` are the same of REPAINTING.
+    and `keep` are the same of REPAINTING. `trigger_words` says whether the method's join the prompt.
     """
 
     enabled: bool = False
@@ -75,6 +78,7 @@ class Settings:
     prompts: Mapping[Layer, str] = field(default_factory=dict)
     finishing: Mapping[str, Any] = field(default_factory=dict)
     keeping: Mapping[str, Any] = field(default_factory=dict)
+    trigger_words: bool = True
 
     @property
     def keep(self) -> Keep:
@@ -119,6 +123,7 @@ class Settings:
             },
             finishing=_read(FINISH, values),
             keeping=_keeping(values),
+            trigger_words=TRIGGER_WORDS.read(values[TRIGGER_WORDS.name]),
         )
 
     def require_pictures(self) -> None:

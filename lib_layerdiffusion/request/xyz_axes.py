@@ -12,6 +12,7 @@ from lib_layerdiffusion.pictures.arithmetic import ResizeMode
 from lib_layerdiffusion.request.finish import Value
 from lib_layerdiffusion.request.options import PASSES, PREFIX, Options
 from lib_layerdiffusion.request.settings import FINISH, REPAINTING, SHORT, TITLES, Settings
+from lib_layerdiffusion.request.trigger_words import TRIGGER_WORDS
 
 VALUES = "layerdiffuse_axes"
 ON, OFF = "on", "off"
@@ -78,7 +79,7 @@ AXES: tuple[Axis, ...] = (
         Axis(f"{short}_additional_prompt", f"{layer.value.capitalize()} Prompt", str, str)
         for layer, short in SHORT.items()
     ),
-    *(_finish_axis(value) for value in (FINISH | REPAINTING).values()),
+    *(_finish_axis(value) for value in (*(FINISH | REPAINTING).values(), TRIGGER_WORDS)),
     Axis("decode_passes", "Decode Passes", str, _passes, tuple(map(str, PASSES))),
 )
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lib_layerdiffusion.errors import GenerationFailed
 from lib_layerdiffusion.hosts.base import Host
-from lib_layerdiffusion.methods import Family, WeightFile
+from lib_layerdiffusion.methods import Family
 from lib_layerdiffusion.models.encoder_and_decoder import TransparencyDecoder, TransparencyEncoder
 from lib_layerdiffusion.networks import Networks
 from lib_layerdiffusion.pictures.arithmetic import FloatImage, Uint8Image
@@ -21,6 +21,7 @@ from lib_layerdiffusion.transparency.latents import encode_offset
 from lib_layerdiffusion.transparency.memory import first_that_fits
 from lib_layerdiffusion.transparency.voting import Votes
 from lib_layerdiffusion.transparency.ways import Way, ways
+from lib_layerdiffusion.weight_files import WeightFile
 
 T = TypeVar("T")
 
@@ -70,7 +71,9 @@ class Codec:
             ("on the CPU", lambda: encode_offset(self._networks.on_cpu(file, build), rgba)),
         ]
         doing = "encoding the transparency"
-        return self._finite(
+        return finite(
+            self._networks,
+            self._say,
             file,
             doing,
             lambda: first_that_fits(ways, doing, self._host.free_memory, self._say)[1],
@@ -108,20 +111,34 @@ class Codec:
             return rgba
 
         try:
-            return self._finite(file, doing, compute, lambda rgba: bool(np.isfinite(rgba).all()))
+            return finite(
+                self._networks,
+                self._say,
+                file,
+                doing,
+                compute,
+                lambda rgba: bool(np.isfinite(rgba).all()),
+            )
         finally:
             self._host.report("", None)
 
-    def _finite(
-        self, file: WeightFile, doing: str, compute: Callable[[], T], is_finite: Callable[[T], bool]
-    ) -> T:
+
+def finite(
+    networks: Networks,
+    say: Callable[[str], None],
+    file: WeightFile,
+    doing: str,
+    compute: Callable[[], T],
+    is_finite: Callable[[T], bool],
+) -> T:
+    """Return what is computed, in float32 where float16 cannot hold it. Raises GenerationFailed."""
+    result = compute()
+    if not is_finite(result) and networks.widen(file):
+        say(f"Numbers became too large for float16 while {doing}; doing it in float32.")
         result = compute()
-        if not is_finite(result) and self._networks.widen(file):
-            self._say(f"Numbers became too large for float16 while {doing}; doing it in float32.")
-            result = compute()
-        if not is_finite(result):
-            raise GenerationFailed(
-                f"LayerDiffuse got values that are not numbers (NaN) while {doing}, in float32 too, so there "
-                f"is no picture. Replace {file.filename}, or try another seed."
-            )
-        return result
+    if not is_finite(result):
+        raise GenerationFailed(
+            f"LayerDiffuse got values that are not numbers (NaN) while {doing}, in float32 too, so there "
+            f"is no picture. Replace {file.filename}, or try another seed."
+        )
+    return result

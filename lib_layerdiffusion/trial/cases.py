@@ -79,7 +79,8 @@ class Trial:
         if alone:
             yield Case(f"{title}: saved pictures", lambda: self._saved(alone[0]))
         if alone and self._timed:
-            yield Case(f"{title}: time of the decode", lambda: self._decode_times(alone[0]))
+            if alone[0].decodes_in_passes:
+                yield Case(f"{title}: time of the decode", lambda: self._decode_times(alone[0]))
             yield Case(f"{title}: time of a generation", lambda: self._generation_times(alone[0]))
 
     def _off(self) -> Outcome:

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from lib_layerdiffusion.errors import BadSetting
-from lib_layerdiffusion.methods import FAMILIES, METHODS, Family, Method, WeightFile, find_method
+from lib_layerdiffusion.methods import FAMILIES, METHODS, Family, Method, find_method
 from lib_layerdiffusion.trial import connection, report
 from lib_layerdiffusion.trial.cases import NOTE, RIGHT, WRONG, Findings, Outcome, Trial
 from lib_layerdiffusion.trial.client import AUTH, Client, Refused, Unusable
 from lib_layerdiffusion.trial.jobs import SIZES, Failed, Jobs
+from lib_layerdiffusion.weight_files import WeightFile
 
 ALL_RIGHT, SOMETHING_WRONG, COULD_NOT_RUN, INTERRUPTED = 0, 1, 2, 130
 LEAST_SIDE, LARGEST_SIDE = 64, 4096

@@ -272,10 +272,13 @@ def layer_tensors(seed: int, config: UNetConfig = SDXL_MINIATURE) -> dict[str, d
 
 
 def layer_files(folder: Path, seed: int) -> list[Path]:
-    """Write the fourteen layer files as float16 into `folder`, which is made if missing."""
+    """Write the sixteen files as float16 into `folder`, which is made if missing."""
+    from miniature.nets import rgba_member
+
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name, tensors in (layer_tensors(seed) | sd15_tensors(seed)).items():
+    files = layer_tensors(seed) | sd15_tensors(seed) | rgba_member.tensors(seed)
+    for name, tensors in files.items():
         paths.append(folder / f"{name}.safetensors")
         save_file(tensors, str(paths[-1]), metadata={"format": "pt"})
     return paths

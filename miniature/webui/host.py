@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from lib_layerdiffusion.hosts.own_weights import Kept
 from lib_layerdiffusion.hosts.script_following import Begin
 from lib_layerdiffusion.hosts.webui_page import accept_named_arguments
 from lib_layerdiffusion.hosts.wrapping import wrap
+from lib_layerdiffusion.methods import Family
 from lib_layerdiffusion.request.options import Options
 from lib_layerdiffusion.request.xyz_axes import Axis
 from miniature.webui import images
@@ -69,6 +71,7 @@ class MiniatureHost:
         self.family = family
         self.inpainting = inpainting
         self.title = ""
+        self.lacks: tuple[str, ...] = ()
         self.dtype = dtype
         self.reported: list[tuple[str, float | None]] = []
         self.settings: dict[str, Any] = {}
@@ -82,6 +85,9 @@ class MiniatureHost:
         if p.webui.other is not None:
             return BaseModel(p.webui.other.family, p.webui.other.title)
         return BaseModel(self.family, self.title or f"the miniature ({self.family})", self.inpainting)
+
+    def runs(self, family: Family) -> bool:
+        return family.key not in self.lacks
 
     def later_models(self, p: Processing) -> Mapping[str, BaseModel]:
         chosen = {"refiner": p.refiner, "checkpoint for hires fix": p.hr_checkpoint}
@@ -186,6 +192,9 @@ class MiniatureHost:
     def encode_prompts(self, p: Processing, texts: Sequence[str]) -> Tensor:
         return p.webui.base.text(list(texts))[0]
 
+    def prompt_loras(self, p: Processing) -> Collection[str]:
+        return re.findall(r"<lora:([^:>]+)", " ".join(p.all_prompts))
+
     def is_plain_prompt(self, p: Processing, text: str) -> bool:
         return "[" not in text and " AND " not in text
 
@@ -199,6 +208,9 @@ class MiniatureHost:
 
     def to_vae(self, p: Processing, latent: Tensor) -> Tensor:
         return p.webui.base.vae.process_out(latent)
+
+    def in_its_form(self, p: Processing, latent: Tensor) -> Tensor:
+        return latent
 
     @contextmanager
     def encode_with(

@@ -23,7 +23,7 @@ LATENT_UPSCALERS = {"Latent": {"mode": "bilinear"}}
 def sample(p: Processing) -> Any:
     """Latents of the batch; after a highres pass pixels, as hosts have it."""
     webui = p.webui
-    shape = (len(p.seeds), 4, p.height // 8, p.width // 8)
+    shape = (len(p.seeds), webui.channels, p.height // 8, p.width // 8)
     sigmas = webui.schedule.sampling_sigmas(p.steps)
     if p.init_latent is not None:
         return sample_pass(p, p.init_latent, _part(sigmas, p.denoising_strength), p.latent_mask)

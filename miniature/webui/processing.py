@@ -247,6 +247,11 @@ class WebUI(ExchangesCheckpoints):
         processed.images + processed.extra_images
         return processed
 
+    @property
+    def channels(self) -> int:
+        """Those of the loaded model's latents."""
+        return self.base.unet.config.in_channels
+
     @torch.inference_mode()
     def encode(self, pixels: Tensor) -> Tensor:
         """Pixels [B, H, W, 3] in [0, 1] -> a VAE-space latent drawn from the posterior, unseeded."""
@@ -280,6 +285,7 @@ class WebUI(ExchangesCheckpoints):
             p.begin_batch(iteration)
             if not p.prompts:
                 break
+            p.run_hook("process_batch", batch_number=iteration, prompts=p.prompts, seeds=p.seeds)
             latents = p.sample()
             decoded = getattr(latents, "already_decoded", False)
             p.run_hook("post_sample", SimpleNamespace(samples=latents))
@@ -350,7 +356,9 @@ class WebUI(ExchangesCheckpoints):
         keys: dict[str, Any] = {"Steps": p.steps, "Seed": p.seeds[p.batch_index]}
         for key, value in p.extra_generation_params.items():
             keys[key] = value[p.batch_index] if isinstance(value, list) else value
-        return infotext_format.write(p.prompts[p.batch_index], keys)
+        # like hosts, without what scripts have made of the batch's own
+        prompt = p.all_prompts[p.iteration * p.batch_size + p.batch_index]
+        return infotext_format.write(EXTRA_NETWORK.sub("", prompt), keys)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Sampler-space latents -> pixels [B, 3, H, W] in [0, 1]."""

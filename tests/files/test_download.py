@@ -10,9 +10,9 @@ import pytest
 
 from lib_layerdiffusion.errors import DownloadFailed
 from lib_layerdiffusion.files import download
-from lib_layerdiffusion.files.download import LATEST, REVISION, Source
+from lib_layerdiffusion.files.download import LATEST, Source
 from lib_layerdiffusion.files.store import WeightStore
-from lib_layerdiffusion.methods import WeightFile
+from lib_layerdiffusion.weight_files import LAYERDIFFUSION, WeightFile
 from tests.helpers.downloads import CONTENT, FILE, Watcher, encoder_file, kept
 from tests.helpers.hub_server import Hub
 
@@ -30,7 +30,11 @@ def test_a_missing_file_comes_to_its_place(hub: Hub, fetch: Callable[..., Path],
 
 def test_the_pinned_revision_is_asked_for(hub: Hub, fetch: Callable[..., Path]) -> None:
     fetch()
-    assert all(f"/resolve/{REVISION}/" in request for request in hub.requests if "elsewhere" not in request)
+    assert all(
+        f"/resolve/{LAYERDIFFUSION.revision}/" in request
+        for request in hub.requests
+        if "elsewhere" not in request
+    )
 
 
 def test_a_mirror_without_the_pinned_revision_gives_its_latest(hub: Hub, fetch: Callable[..., Path]) -> None:
@@ -95,7 +99,9 @@ def test_a_hub_that_refuses(
     message = str(caught.value)
     assert sentence in message
     assert str(tmp_path) in message
-    assert f"{hub.endpoint}/{download.REPOSITORY}/resolve/{REVISION}/{FILE.filename}" in message
+    assert (
+        f"{hub.endpoint}/{LAYERDIFFUSION.name}/resolve/{LAYERDIFFUSION.revision}/{FILE.filename}" in message
+    )
     assert "\n" not in message
     assert len(hub.requests) == (1 if status < 429 else 4)
 

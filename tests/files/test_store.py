@@ -17,15 +17,16 @@ from lib_layerdiffusion.files import download
 from lib_layerdiffusion.files.records import WORK_FOLDER
 from lib_layerdiffusion.files.store import WeightStore
 from lib_layerdiffusion.files.tensors import identity, network, state_dict
-from lib_layerdiffusion.methods import FAMILIES, FOLDER, RELEASED, SDXL, WEIGHT_FILES, Holds, WeightFile
+from lib_layerdiffusion.methods import FAMILIES, FOLDER, RELEASED, RELEASED_FILES, SDXL, WEIGHT_FILES
 from lib_layerdiffusion.models.encoder_and_decoder import TransparencyEncoder
+from lib_layerdiffusion.weight_files import Holds, WeightFile
 
 FILE = SDXL.encoder
 
 
 @pytest.fixture
 def store(own_files: Path, monkeypatch: pytest.MonkeyPatch) -> WeightStore:
-    """The fourteen files of the miniature; none may be fetched."""
+    """The files of the miniature; none may be fetched."""
 
     def fetch(file: WeightFile, *others: object) -> None:
         raise DownloadFailed(f"{file.filename} is not to be fetched.")
@@ -46,8 +47,9 @@ def place(store: WeightStore, state: dict[str, torch.Tensor], file: WeightFile =
     return path
 
 
-def test_fourteen_files() -> None:
-    assert len(WEIGHT_FILES) == len({file.name for file in WEIGHT_FILES}) == 14
+def test_fourteen_files_and_two() -> None:
+    assert len(WEIGHT_FILES) == len({file.name for file in WEIGHT_FILES}) == 16
+    assert len(RELEASED_FILES) == 14
     assert {file.holds for file in WEIGHT_FILES} == set(Holds) - {Holds.NOTHING}
     assert [method.weights in WEIGHT_FILES for method in RELEASED] == [True] * 10
     assert all(family.decoder in WEIGHT_FILES and family.encoder in WEIGHT_FILES for family in FAMILIES)

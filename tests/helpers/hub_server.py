@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from lib_layerdiffusion.files.download import LATEST, REPOSITORY, REVISION
+from lib_layerdiffusion.files.download import LATEST
+from lib_layerdiffusion.weight_files import LAYERDIFFUSION
 
 
 @dataclass
@@ -37,7 +38,7 @@ class Hub:
     first: int | None = None
     piece: int = 1 << 20
     pause: float = 0.0
-    revisions: tuple[str, ...] = (REVISION, LATEST)
+    revisions: tuple[str, ...] = (LAYERDIFFUSION.revision, LATEST)
     endpoint: str = ""
     storage: str = ""
     requests: list[str] = field(default_factory=list)
@@ -60,11 +61,11 @@ class Hub:
         prefix, _, rest = path.partition("/resolve/")
         revision, _, name = rest.partition("/")
         body = self.files.get(name)
-        if prefix != f"/{REPOSITORY}" or body is None or revision not in self.revisions:
+        if prefix != f"/{LAYERDIFFUSION.name}" or body is None or revision not in self.revisions:
             code = "EntryNotFound" if revision in self.revisions else "RevisionNotFound"
             self.send(request, 404, {"X-Error-Code": code}, b"")
             return
-        headers = {"X-Repo-Commit": REVISION, "Location": f"{self.storage}/elsewhere/{name}"}
+        headers = {"X-Repo-Commit": LAYERDIFFUSION.revision, "Location": f"{self.storage}/elsewhere/{name}"}
         if self.names_content:
             headers |= {
                 "X-Linked-Etag": f'"{hashlib.sha256(body).hexdigest()}"',

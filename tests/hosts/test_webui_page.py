@@ -133,7 +133,7 @@ def test_the_selected_checkpoint_is_told_by_its_file(fake: FakeModules, tmp_path
     assert [(one.family, one.title) for one in told if one is not None] == [
         ("sdxl", "selected (SDXL)"),
         ("sd15", "old (SD1.5)"),
-        ("", "other (neither SDXL nor SD1.5)"),
+        ("", "other (of another family)"),
     ]
     assert page.selected_model("unknown") is None
     fake.checkpoints["packed"] = SimpleNamespace(filename=str(tmp_path / "a.gguf"), name_for_extra="a")

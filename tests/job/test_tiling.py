@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from torch import Tensor
 
-from lib_layerdiffusion.job.generation import Generation
+from lib_layerdiffusion.job.hidden_alpha import BesideColours
 from miniature.webui.host import MiniatureHost
 from miniature.webui.processing import Processing, WebUI
 from tests.helpers.jobs import DECODING, arguments, picture, request
@@ -62,14 +62,14 @@ def test_the_next_job_is_an_ordinary_one_again(webui: WebUI, script: Any) -> Non
 def offsets(webui: WebUI, script: Any, init: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> Tensor:
     """What a job with tiling hides in the latent of its init picture."""
     found: list[Tensor] = []
-    offset = Generation.offset
+    offset = BesideColours.offset
 
-    def watch(self: Generation, rgba: np.ndarray) -> Tensor:
-        found.append(offset(self, rgba))
+    def watch(self: BesideColours, p: Any, rgba: np.ndarray) -> Tensor:
+        found.append(offset(self, p, rgba))
         return found[-1]
 
     with monkeypatch.context() as patch:
-        patch.setattr(Generation, "offset", watch)
+        patch.setattr(BesideColours, "offset", watch)
         args, pictures = arguments(DECODING[0]), [Image.fromarray(init)]
         webui.process_images(request(webui, script, args, init_images=pictures, tiling=True))
     return found[0]

@@ -25,6 +25,7 @@ from lib_layerdiffusion.errors import (
 )
 from lib_layerdiffusion.files import download, layer_patch
 from lib_layerdiffusion.methods import METHODS, SD15
+from lib_layerdiffusion.weight_files import LAYERDIFFUSION
 from miniature.webui.host import MiniatureHost
 from miniature.webui.processing import Processed, Processing, WebUI
 from miniature.webui.script import load_script
@@ -194,8 +195,8 @@ def test_file_that_cannot_be_fetched(
     folder = tmp_path / "layer_model"
     assert message.startswith(f"{name} (743 MB) is not in {folder} and could not be downloaded: ")
     assert message.endswith(
-        f"Try again to go on with it, or put http://127.0.0.1:9/{download.REPOSITORY}/resolve/"
-        f"{download.REVISION}/{name} into that folder yourself."
+        f"Try again to go on with it, or put http://127.0.0.1:9/{LAYERDIFFUSION.name}/resolve/"
+        f"{LAYERDIFFUSION.revision}/{name} into that folder yourself."
     )
 
 

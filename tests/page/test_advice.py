@@ -17,14 +17,28 @@ SDXL_MODEL, SD15_MODEL = Checkpoint("sdxl", "big (SDXL)"), Checkpoint("sd15", "s
 TWO_PICTURES = [method for method in METHODS if len(method.pictures) == 2]
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda m: m.weights.name)
+JUDGED = [method for method in METHODS if not method.family.experimental]
+
+
+@pytest.mark.parametrize("method", JUDGED, ids=lambda m: m.weights.name)
 def test_nothing_is_said_where_nothing_is_missing(method: Any) -> None:
     checkpoint = SDXL_MODEL if method.family is SDXL else SD15_MODEL
     assert sentences(method, method.pictures, "Euler a", checkpoint) == []
     assert sentences(method, method.pictures, "UniPC", None) == []
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda m: m.weights.name)
+def test_what_is_experimental_says_so_and_names_the_licence_before_anything_is_fetched() -> None:
+    (method,) = (method for method in METHODS if method.family.experimental)
+    checkpoint = Checkpoint(method.family.key, "a model")
+    assert ["experimental" in one for one in sentences(method, (), "Euler a", checkpoint)] == [True]
+    *_, last = sentences(method, (), "Euler a", checkpoint, method.files)
+    assert "691 MB" in last
+    assert "localai0301/Anima-RGBA" in last
+    assert "CircleStone Labs Non-Commercial License" in last
+    assert len(sentences(DEFAULT_METHOD, (), "Euler a", None, DEFAULT_METHOD.files)) == 0
+
+
+@pytest.mark.parametrize("method", JUDGED, ids=lambda m: m.weights.name)
 def test_every_missing_picture_is_named(method: Any) -> None:
     said = sentences(method, (), "Euler a")
     assert len(said) == bool(method.pictures)
@@ -54,7 +68,7 @@ def test_a_checkpoint_without_methods() -> None:
     assert "or an SDXL method" in sentences(sd15, sd15.pictures, "", SDXL_MODEL)[0]
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda m: m.weights.name)
+@pytest.mark.parametrize("method", JUDGED, ids=lambda m: m.weights.name)
 @pytest.mark.parametrize("sampler", ["DPM++ 2M", "DPM++ 3M SDE", "", "Euler a", "UniPC", "DPM2"])
 def test_samplers(method: Any, sampler: str) -> None:
     said = sentences(method, method.pictures, sampler)

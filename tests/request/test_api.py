@@ -142,6 +142,7 @@ def test_labels_tell_what_each_value_is(script: Any) -> None:
         "Repaint with",
         "Repaint strength",
         "Repaint prompt",
+        "Trigger words",
         # behind them all: which page it is
         "Page",
     ]

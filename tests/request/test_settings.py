@@ -45,15 +45,16 @@ def test_labels_are_the_released_ones() -> None:
         "(SDXL) From Foreground and Blending to Background",
         "(SDXL) From Background to Blending",
         "(SDXL) From Background and Blending to Foreground",
+        "(Anima) Only Generate Transparent Image (RGBA VAE)",
         "(Any) Keep Transparency",
     ]
     assert DEFAULT_METHOD.label == "(SDXL) Only Generate Transparent Image (Attention Injection)"
 
 
 def test_every_family_has_networks_of_its_own() -> None:
-    files = [file for family in FAMILIES for file in (family.decoder, family.encoder)]
-    files += [method.weights for method in RELEASED]
-    assert len({file.filename for file in files}) == len(files) == 14
+    files = [file for family in FAMILIES for file in {family.decoder, family.encoder}]
+    files += [method.weights for method in METHODS if method.files]
+    assert len({file.filename for file in files}) == len(files) == 16
     assert set(files) == set(WEIGHT_FILES)
     assert {file for method in METHODS for file in method.files} == set(files)
 
@@ -125,6 +126,7 @@ def test_short_argument_lists_have_defaults() -> None:
         "repaint_with",
         "repaint_strength",
         "repaint_prompt",
+        "trigger_words",
     ]
 
 
