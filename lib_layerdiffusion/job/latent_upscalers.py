@@ -25,8 +25,8 @@ def require(p: Job, method: Method) -> None:
         if p.latent_scale_mode is None:
             raise UnsupportedMethod(
                 f'The upscaler "{p.hr_upscaler}" of hires fix works on opaque pixels, and "{method.label}" '
-                "would lose its transparency there. Choose one of the Latent upscalers, or generate without "
-                "hires fix and upscale the finished picture."
+                "would lose its transparency there. Generate without hires fix and upscale the finished "
+                "picture, or choose a Latent upscaler where the WebUI has one."
             )
         return result
 

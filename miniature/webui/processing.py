@@ -112,13 +112,19 @@ class Processing:
 
     def begin_batch(self, iteration: int) -> None:
         """Prompts and seeds of one batch; every picture has a seed of its own."""
-        part = slice(iteration * self.batch_size, (iteration + 1) * self.batch_size)
+        part = self._part(iteration)
         self.iteration = iteration
-        # like hosts, without what names a LoRA
-        self.prompts = [EXTRA_NETWORK.sub("", prompt) for prompt in self.all_prompts[part]]
+        self.prompts = self.given_prompts(iteration)
         self.negative_prompts = self.all_negative_prompts[part]
         self.hr_prompts = self.all_hr_prompts[part]
         self.seeds, self.subseeds = self.all_seeds[part], self.all_subseeds[part]
+
+    def _part(self, iteration: int) -> slice:
+        return slice(iteration * self.batch_size, (iteration + 1) * self.batch_size)
+
+    def given_prompts(self, iteration: int) -> list[str]:
+        """Those of a batch; like hosts, without what names a LoRA."""
+        return [EXTRA_NETWORK.sub("", prompt) for prompt in self.all_prompts[self._part(iteration)]]
 
     def comment(self, text: str) -> None:
         """Show a sentence under the pictures."""
@@ -291,6 +297,8 @@ class WebUI(ExchangesCheckpoints):
             p.run_hook("post_sample", SimpleNamespace(samples=latents))
             pixels = latents if decoded else self.decode(latents)
             p.run_hook("postprocess_batch", images=pixels, batch_number=iteration)
+            # like hosts, without what scripts have made of them
+            p.prompts = p.given_prompts(iteration)
             batch = SimpleNamespace(images=list(pixels))
             p.run_hook("postprocess_batch_list", batch, batch_number=iteration)
             count = len(batch.images) if self.writes_infotexts_early else 0
@@ -356,9 +364,7 @@ class WebUI(ExchangesCheckpoints):
         keys: dict[str, Any] = {"Steps": p.steps, "Seed": p.seeds[p.batch_index]}
         for key, value in p.extra_generation_params.items():
             keys[key] = value[p.batch_index] if isinstance(value, list) else value
-        # like hosts, without what scripts have made of the batch's own
-        prompt = p.all_prompts[p.iteration * p.batch_size + p.batch_index]
-        return infotext_format.write(EXTRA_NETWORK.sub("", prompt), keys)
+        return infotext_format.write(p.prompts[p.batch_index], keys)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Sampler-space latents -> pixels [B, 3, H, W] in [0, 1]."""

@@ -204,7 +204,7 @@ def test_inpainting_keeps_what_is_outside(run: Any) -> None:
 
 
 def test_an_upscaler_of_pixels_is_refused(run: Any) -> None:
-    with pytest.raises(LayerDiffuseError, match="Choose one of the Latent upscalers"):
+    with pytest.raises(LayerDiffuseError, match="upscale the finished picture, or choose a Latent upscaler"):
         run(ours(), enable_hr=True, hr_upscaler="Lanczos")
 
 

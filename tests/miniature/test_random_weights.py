@@ -55,7 +55,8 @@ def test_layer_files_have_the_released_names(files: dict[str, dict[str, Tensor]]
     networks = {"vae_transparent_encoder", "vae_transparent_decoder"}
     sharing = {f"layer_sd15_{name}" for name in ("transparent_attn", "joint", "fg2bg", "bg2fg")}
     networks |= {f"layer_sd15_{name}" for name in networks}
-    assert set(files) == transparent | networks | sharing | set(CONDITION_CHANNELS)
+    rgba = {"anima_rgba_vae", "anima_rgba_lora"}
+    assert set(files) == transparent | networks | sharing | rgba | set(CONDITION_CHANNELS)
     assert {value.dtype for file in files.values() for value in file.values()} == {torch.float16}
 
 

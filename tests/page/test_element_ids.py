@@ -25,5 +25,5 @@ def test_ids_are_on_the_page(script: Any) -> None:
     with gradio.Blocks(analytics_enabled=False) as page:
         script.ui(False)
     ids = {block.elem_id for block in page.blocks.values() if block.elem_id}
-    assert len(documented()) == 32
+    assert len(documented()) == 33
     assert {f"script_txt2img_layerdiffuse_{name}" for name in documented()} - ids == set()

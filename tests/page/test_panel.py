@@ -187,6 +187,7 @@ def test_infotext_fills_every_control_it_has_a_key_for(script: Any) -> None:
         "resize_mode": "Resize and Fill",
         # what an infotext says nothing of was off
         **{name: value.default for name, value in (FINISH | REPAINTING).items()},
+        "trigger_words": True,
         "fg_additional_prompt": 'a cup, blue: "glass"',
         "bg_additional_prompt": "a room",
         "blend_additional_prompt": "",
