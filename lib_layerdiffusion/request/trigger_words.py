@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 
+from lib_layerdiffusion.methods import FAMILIES
 from lib_layerdiffusion.request.finish import Value
 
+_WORDS = " or ".join(f'"{family.words}"' for family in FAMILIES if family.words)
+
 TRIGGER_WORDS = Value(
-    "trigger_words", "Trigger words", True, "puts the method's words into the prompt where they are missing"
+    "trigger_words", "Trigger words", True, f"puts {_WORDS} into the prompt where it is missing"
 )
 AND = re.compile(r"(\bAND\b)")
 """What hosts split a prompt by; each part may end in a weight."""
