@@ -15,7 +15,7 @@ def check(host: Host, p: Job, method: Method) -> None:
     if not host.runs(family):
         raise UnsupportedMethod(
             f'{host.capabilities.webui} has no {family.title} models, so "{method.label}" cannot be used in '
-            f"it. Use a WebUI that has them, or another method."
+            "it. Use a WebUI that has them, or another method."
         )
     if base.family != family.key:
         raise UnsupportedBaseModel(

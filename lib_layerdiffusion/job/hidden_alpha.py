@@ -31,11 +31,16 @@ Say = Callable[[str], None]
 
 
 class HiddenAlpha(Protocol):
+    """What a job asks of its latents; each class below is one way that they hold transparency."""
+
     passes_apart: float | None
     """How far the passes of the last decode were from one another, None where there was one."""
 
     def prepare(self, encodes: bool) -> None:
-        """Have ready what will be needed; `encodes` where the job begins with RGBA pictures."""
+        """Have ready what will be needed; `encodes` where the job begins with RGBA pictures.
+
+        Raises WeightsError.
+        """
         ...
 
     def sampled(self) -> None:
@@ -52,7 +57,8 @@ class HiddenAlpha(Protocol):
     def decoded(self, p: Job, latent: Tensor, picture: Uint8Image, name: str) -> FloatImage:
         """Return RGBA float32 [H, W, 4] in [0, 1] of a sampler-space latent in the host's form.
 
-        `picture` [H, W, 3] is what the host's VAE made of it; messages call it `name`.
+        `picture` [H, W, 3] is what the host's VAE made of it; messages call it `name`. Raises GenerationFailed
+        and OutOfMemory.
         """
         ...
 
