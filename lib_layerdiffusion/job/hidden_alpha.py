@@ -57,8 +57,8 @@ class HiddenAlpha(Protocol):
     def decoded(self, p: Job, latent: Tensor, picture: Uint8Image, name: str) -> FloatImage:
         """Return RGBA float32 [H, W, 4] in [0, 1] of a sampler-space latent in the host's form.
 
-        `picture` [H, W, 3] is what the host's VAE made of it; messages call it `name`. Raises GenerationFailed
-        and OutOfMemory.
+        `picture` [H, W, 3] is what the host's VAE made of it; messages call it `name`. Raises
+        GenerationFailed and OutOfMemory.
         """
         ...
 
