@@ -53,9 +53,9 @@ PACKAGES = {
     "einops": "models",
     "numpy": "pictures commands hosts.scene_files transparency job page.latest request.settings",
     "cv2": "pictures transparency.voting",
-    "PIL": "pictures commands page.latest job.extras job.finished_pictures job.hooks job.init_pictures "
-    "job.kept_pictures job.layer_results job.layer_run job.previews job.quick_upscale job.repaints "
-    "job.further_jobs job.retries job.script_runs job.state hosts",
+    "PIL": "pictures commands page.latest job.extras job.finished_pictures job.highres_pixels job.hooks "
+    "job.init_pictures job.kept_pictures job.layer_results job.layer_run job.previews job.quick_upscale "
+    "job.repaints job.further_jobs job.retries job.script_runs job.state hosts",
     # it maps what it reads, and what is mapped ends the process when the file is cut off
     "safetensors": "",
     "huggingface_hub": "files.download files.hub",

@@ -16,6 +16,7 @@ from lib_layerdiffusion.errors import LayerDiffuseError
 from lib_layerdiffusion.files.layer_patch import Patch, Shape
 from lib_layerdiffusion.files.progress import Watch
 from lib_layerdiffusion.hosts.capabilities import Capabilities
+from lib_layerdiffusion.hosts.has_vae import HasVae
 from lib_layerdiffusion.hosts.runs_jobs import RunsJobs
 from lib_layerdiffusion.hosts.script_following import Begin
 from lib_layerdiffusion.methods import Family
@@ -29,8 +30,6 @@ Unet = Any
 
 Job = Any
 """A host's processing object, `p` in its hooks."""
-
-EncodePixels = Callable[[Tensor], Tensor]
 
 Around = Callable[[Sequence[nn.Module], Sequence[int], int], AbstractContextManager[None]]
 
@@ -55,15 +54,7 @@ class Worn:
     plain: Unet
 
 
-@dataclass(frozen=True)
-class Posterior:
-    """What the VAE's encoder says of a picture, in VAE space: two tensors [B, 4, h, w], float32."""
-
-    mean: Tensor
-    logvar: Tensor
-
-
-class Host(Watch, RunsJobs, Protocol):
+class Host(Watch, HasVae, RunsJobs, Protocol):
     """Also what shows the progress of long work, says whether Interrupt was pressed, and runs whole jobs.
 
     Shapes: pixels [B, H, W, 3] in [0, 1]; latents [B, 4, h, w], or as many channels as the model has. VAE
@@ -221,31 +212,6 @@ class Host(Watch, RunsJobs, Protocol):
 
     def is_plain_prompt(self, p: Job, text: str) -> bool:
         """False for a prompt that changes while sampling, or combines several."""
-        ...
-
-    # --- VAE
-    def posterior(self, p: Job, pixels: Tensor) -> Posterior: ...
-
-    def to_sampler(self, p: Job, latent: Tensor) -> Tensor:
-        """VAE space -> sampler space."""
-        ...
-
-    def to_vae(self, p: Job, latent: Tensor) -> Tensor:
-        """Sampler space -> VAE space."""
-        ...
-
-    def in_its_form(self, p: Job, latent: Tensor) -> Tensor:
-        """Return a VAE-space latent [B, C, h, w] with the axes that the host has: some keep one for time."""
-        ...
-
-    def encode_with(
-        self, p: Job, encode: Callable[[EncodePixels, Tensor], Tensor]
-    ) -> AbstractContextManager[Callable[[], bool]]:
-        """Within the block, VAE encodes of `p` go through `encode(original, pixels)` -> VAE-space latent.
-
-        The block gets a function that is False once somebody else has put another VAE in its place, as every
-        job does that another script runs meanwhile.
-        """
         ...
 
     # --- pictures

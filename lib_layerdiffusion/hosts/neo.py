@@ -6,8 +6,10 @@ import math
 
 from backend.patcher.base import ModelPatcher
 from backend.patcher.lora import weight_adapter
+from torch import Tensor
 
 from lib_layerdiffusion.hosts.backend import BackendHost
+from lib_layerdiffusion.hosts.base import Job
 from lib_layerdiffusion.hosts.capabilities import Ability, Capabilities
 from lib_layerdiffusion.hosts.weight_adapters import WeightAdapters, loads_completely
 
@@ -30,3 +32,6 @@ class NeoHost(WeightAdapters, BackendHost):
     refiner_never_from = math.inf  # it counts noise levels
     make_patcher = loads_completely(ModelPatcher)
     lora_adapter = weight_adapter.LoRAAdapter
+
+    def as_first_pass(self, p: Job, pictures: Tensor) -> Tensor:
+        return pictures

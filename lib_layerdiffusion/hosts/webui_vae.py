@@ -10,7 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from lib_layerdiffusion.errors import IncompatibleHost
-from lib_layerdiffusion.hosts.base import EncodePixels, Job, Posterior
+from lib_layerdiffusion.hosts.base import Job
+from lib_layerdiffusion.hosts.has_vae import EncodePixels, Posterior
 
 
 class WebUIVae:
@@ -45,6 +46,9 @@ class WebUIVae:
         # hosts that keep an axis for the time have it in the constants that they scale by
         scaled = self.scaling(p).process_in(latent[:1])
         return latent if scaled.shape == latent[:1].shape else latent.unsqueeze(2)
+
+    def as_first_pass(self, p: Job, pictures: Tensor) -> Tensor:
+        return 2 * pictures - 1
 
     @contextmanager
     def encode_with(

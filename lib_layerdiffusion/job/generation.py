@@ -275,6 +275,11 @@ class Generation:
             latents.append(self._conditions[key])
         return torch.cat(latents, dim=1)
 
+    def keep_through_highres(self, p: Job) -> None:
+        """See to it that what the host does between the two passes of a job leaves the transparency."""
+        if self.method.decodes_alpha:
+            self._alpha.keep_through_highres(p)
+
     def encoded(self, rgba: Uint8Image, pixels: Tensor) -> Tensor:
         """Return what the host shall take for its VAE's latent of a picture, RGBA uint8 [H, W, 4].
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lib_layerdiffusion.errors import GenerationFailed
 from lib_layerdiffusion.hosts.base import Host, Job
+from lib_layerdiffusion.job.highres_pixels import HighresPixels
 from lib_layerdiffusion.methods import Family
 from lib_layerdiffusion.models.encoder_and_decoder import LATENT_SCALE
 from lib_layerdiffusion.networks import Networks
@@ -41,6 +42,10 @@ class HiddenAlpha(Protocol):
 
         Raises WeightsError.
         """
+        ...
+
+    def keep_through_highres(self, p: Job) -> None:
+        """See to it that what the host does between the two passes of a job leaves the transparency."""
         ...
 
     def sampled(self) -> None:
@@ -84,6 +89,9 @@ class BesideColours:
         self._codec.load_decoder()
         if encodes:
             self._codec.load_encoder()
+
+    def keep_through_highres(self, p: Job) -> None:
+        """The highres pass hides it again."""
 
     def encoded(self, p: Job, rgba: Uint8Image, pixels: Tensor) -> Tensor:
         posterior = self._host.posterior(p, pixels)
@@ -135,6 +143,9 @@ class InLatents:
     def prepare(self, encodes: bool) -> None:
         self._codec.load()
 
+    def keep_through_highres(self, p: Job) -> None:
+        HighresPixels(self._host, p, partial(self._alone, p), partial(self.encoded, p))
+
     def sampled(self) -> None:
         """One decode is not worth breaking off."""
 
@@ -142,10 +153,6 @@ class InLatents:
         return self._host.in_its_form(p, self._codec.encode(rgba).to(pixels.device))
 
     def decoded(self, p: Job, latent: Tensor, picture: Uint8Image, name: str) -> FloatImage:
-        latent = self._host.to_vae(p, latent[None])[0]
-        if latent.ndim > 3:
-            # some hosts keep an axis for the time
-            latent = latent[:, 0]
         height, width = (LATENT_SCALE * side for side in latent.shape[-2:])
         if (height, width) != picture.shape[:2]:
             raise GenerationFailed(
@@ -153,4 +160,9 @@ class InLatents:
                 f"{width}x{height}, so their transparency cannot be decoded. Switch others off one by one to "
                 "find it."
             )
-        return self._codec.decode(latent)
+        return self._alone(p, latent)
+
+    def _alone(self, p: Job, latent: Tensor) -> FloatImage:
+        latent = self._host.to_vae(p, latent[None])[0]
+        # some hosts keep an axis for the time
+        return self._codec.decode(latent if latent.ndim == 3 else latent[:, 0])

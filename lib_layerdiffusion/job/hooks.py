@@ -17,7 +17,7 @@ from torch import Tensor
 from lib_layerdiffusion.errors import LayerDiffuseError, MissingPicture, for_user
 from lib_layerdiffusion.hosts import early_infotexts, job_methods
 from lib_layerdiffusion.hosts.base import Host, Job
-from lib_layerdiffusion.job import latent_upscalers, previews, wardrobe
+from lib_layerdiffusion.job import previews, wardrobe
 from lib_layerdiffusion.job.finished_pictures import FinishedPictures
 from lib_layerdiffusion.job.further_jobs import FurtherJobs
 from lib_layerdiffusion.job.generation import Generation, remove_leftover
@@ -125,7 +125,7 @@ class Hooks:
             if keeps and p.denoising_strength >= 1:
                 generation.say("At a denoising strength of 1 little of the picture's shape will be kept.")
             if first is None:
-                latent_upscalers.require(p, settings.method)
+                generation.keep_through_highres(p)
             else:
                 FirstPassPicture(self.host, generation, p, first)
             if settings.method.frames > 1:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from lib_layerdiffusion.errors import BadPicture, GenerationFailed, UnsupportedMethod, for_user
 from lib_layerdiffusion.hosts import job_methods
-from lib_layerdiffusion.hosts.base import EncodePixels, Host, Job
+from lib_layerdiffusion.hosts.base import Host, Job
+from lib_layerdiffusion.hosts.has_vae import EncodePixels
 from lib_layerdiffusion.job.generation import Generation
 from lib_layerdiffusion.job.init_pictures import TAKEN_AWAY, resize_rgba
 from lib_layerdiffusion.methods import Method

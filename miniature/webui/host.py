@@ -23,15 +23,9 @@ from lib_layerdiffusion.hosts import (
     left_out,
     saved_files,
 )
-from lib_layerdiffusion.hosts.base import (
-    Around,
-    BaseModel,
-    EncodePixels,
-    Network,
-    Posterior,
-    Worn,
-)
+from lib_layerdiffusion.hosts.base import Around, BaseModel, Network, Worn
 from lib_layerdiffusion.hosts.capabilities import Capabilities
+from lib_layerdiffusion.hosts.has_vae import EncodePixels, Posterior
 from lib_layerdiffusion.hosts.own_weights import Kept
 from lib_layerdiffusion.hosts.script_following import Begin
 from lib_layerdiffusion.hosts.webui_page import accept_named_arguments
@@ -211,6 +205,9 @@ class MiniatureHost:
 
     def in_its_form(self, p: Processing, latent: Tensor) -> Tensor:
         return latent
+
+    def as_first_pass(self, p: Processing, pictures: Tensor) -> Tensor:
+        return pictures.movedim(1, -1)
 
     @contextmanager
     def encode_with(

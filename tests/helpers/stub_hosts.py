@@ -43,7 +43,7 @@ class Stubbed:
         self.key = host
         self.modules = host_records.install(monkeypatch, host)
         for name in [name for name in sys.modules if name.startswith("lib_layerdiffusion.hosts.")]:
-            if name.rpartition(".")[2] not in ("base", "capabilities"):
+            if name.rpartition(".")[2] not in ("base", "capabilities", "has_vae"):
                 monkeypatch.delitem(sys.modules, name)
         backend = host in BACKEND
         self.memory = self.modules[

@@ -27,7 +27,7 @@ def test_every_adapter_is_in_the_tables() -> None:
     present = {path.stem for path in symbols.FOLDER.glob("*.py")}
     assert present - files == {
         *("__init__", "base", "capabilities", "changes", "records", "symbols"),
-        *("runs_jobs", "script_following"),
+        *("has_vae", "runs_jobs", "script_following"),
     }
 
 

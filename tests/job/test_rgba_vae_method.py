@@ -20,7 +20,9 @@ from lib_layerdiffusion.models.rgba_vae import RgbaVae
 from lib_layerdiffusion.pictures.arithmetic import pad_colour
 from miniature.nets import rgba_member
 from miniature.nets.random_weights import BaseModel
+from miniature.webui import passes
 from miniature.webui.host import MiniatureHost
+from miniature.webui.images import resize_image
 from miniature.webui.processing import Processed, Processing, WebUI
 from miniature.webui.script import load_script
 from tests.helpers.fresh_networks import fresh
@@ -203,9 +205,46 @@ def test_inpainting_keeps_what_is_outside(run: Any) -> None:
     assert not np.array_equal(made[inside], rgba[inside])
 
 
-def test_an_upscaler_of_pixels_is_refused(run: Any) -> None:
-    with pytest.raises(LayerDiffuseError, match="upscale the finished picture, or choose a Latent upscaler"):
-        run(ours(), enable_hr=True, hr_upscaler="Lanczos")
+def test_an_upscaler_of_pixels_gets_our_colours_and_the_highres_pass_our_alpha(
+    run: Any, webui: WebUI, vae: RgbaVae, host: MiniatureHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Tensor] = []
+    sample_pass = passes.sample_pass
+
+    def seen(p: Processing, start: Tensor, *args: Any) -> Tensor:
+        begun.append(start)
+        return sample_pass(p, start, *args)
+
+    monkeypatch.setattr(passes, "sample_pass", seen)
+    settings = {"enable_hr": True, "hr_upscaler": "Lanczos", "hr_scale": 2.0, "batch_size": 2, "n_iter": 2}
+    result, p, _ = run(ours(), **settings)
+    assert [(image.mode, image.size) for image in result.images] == [("RGBA", (128, 128))] * 4
+    assert notes(p) == []
+    plain = run(ours(), batch_size=2, n_iter=2)[0]
+    for batch in (0, 1):
+        for number in (0, 1):
+            rgba = np.asarray(plain.images[2 * batch + number])
+            opaque = Image.fromarray((pad_colour(rgba) * 255).astype(np.uint8))
+            colour = np.asarray(resize_image(0, opaque, 128, 128))
+            alpha = np.asarray(resize_image(0, plain.images[2 * batch + number], 128, 128))[..., 3:]
+            wanted = encoded(vae, np.concatenate([colour, alpha], axis=2))
+            found = webui.base.vae.process_out(begun[2 * batch + 1][number][None])
+            # colours are cut off to whole levels on the way
+            assert (found - wanted).abs().mean() < 0.02 * wanted.std()
+
+
+def test_a_vae_that_somebody_changes_between_the_passes_is_noticed(
+    run: Any, webui: WebUI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upscale = passes._upscale
+
+    def changed(*args: Any) -> Tensor:
+        vars(webui).pop("encode")
+        return upscale(*args)
+
+    monkeypatch.setattr(passes, "_upscale", changed)
+    with pytest.raises(LayerDiffuseError, match="between the two passes of hires fix"):
+        run(ours(), enable_hr=True, hr_upscaler="Lanczos", hr_scale=2.0)
 
 
 def test_a_finished_picture_may_be_upscaled(run: Any) -> None:
