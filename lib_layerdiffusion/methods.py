@@ -33,7 +33,8 @@ class Family:
 
     `engine` is the module among a host's engines that runs its models, "" where every host has it. `channels`
     are those of its latents, `blocks` the most that its models have, 0 for any number. `words` tell the model
-    what the method is for, and belong into the prompt. What is `experimental` nobody has judged yet.
+    what the method is for, and belong into the prompt. `side` is that of the pictures that they are made for,
+    in pixels. What is `experimental` nobody has judged yet.
     """
 
     key: str
@@ -45,6 +46,7 @@ class Family:
     channels: int = 4
     blocks: int = 0
     words: str = ""
+    side: int = 1024
     experimental: bool = False
 
     @property
@@ -128,6 +130,7 @@ SD15 = Family(
     encoder=WeightFile(
         "layer_sd15_vae_transparent_encoder", Holds.TRANSPARENCY_ENCODER, (2365008, 4728544), ""
     ),
+    side=512,
 )
 SDXL = Family(
     "sdxl",

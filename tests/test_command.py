@@ -16,12 +16,15 @@ import pytest
 from lib_layerdiffusion import command
 from lib_layerdiffusion.command import GOOD, INTERRUPTED, MISSING, USAGE, WRONG
 from lib_layerdiffusion.files import download
-from lib_layerdiffusion.methods import FOLDER, METHODS, RELEASED_FILES, SDXL
-from lib_layerdiffusion.weight_files import LAYERDIFFUSION
+from lib_layerdiffusion.methods import ANIMA, FOLDER, METHODS, RELEASED_FILES, SDXL
+from lib_layerdiffusion.weight_files import ANIMA_RGBA, LAYERDIFFUSION
 from tests.helpers.hub_server import Hub, serve
 
 ROOT = Path(__file__).resolve().parents[1]
 ENCODER = SDXL.encoder.filename
+ANIMA_FILES = next(method for method in METHODS if method.family is ANIMA).files
+PLACES = {"anima_rgba_vae": "vae", "anima_rgba_lora": "loras"}
+"""Where they lie in their repository."""
 
 
 @pytest.fixture
@@ -71,6 +74,7 @@ def test_list_names_what_is_missing_and_what_is_wrong(
         (["sdxl"], 8),
         (["SD1.5"], 6),
         (["sdxl", "sd15"], 14),
+        (["anima"], 2),
         ([METHODS[4].label], 3),
         ([METHODS[6].aliases[0]], 1),
         (["vae_transparent_decoder", "vae_transparent_decoder.safetensors"], 1),
@@ -102,6 +106,21 @@ def test_fetch_gets_what_is_missing(folder: Path, hub: Hub, capsys: pytest.Captu
     (folder / SDXL.decoder.filename).unlink()
     assert command.main(["fetch", "sdxl", *arguments]) == MISSING
     assert "the hub does not have it" in capsys.readouterr().out
+
+
+def test_fetch_gets_the_files_of_another_repository(
+    folder: Path, hub: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file in ANIMA_FILES:
+        hub.files[f"{PLACES[file.name]}/{file.filename}"] = (folder / file.filename).read_bytes()
+        (folder / file.filename).unlink()
+    assert command.main(["fetch", "anima", "--folder", str(folder), "--endpoint", hub.endpoint]) == GOOD
+    for file in ANIMA_FILES:
+        # not in the folder that it has there
+        assert (folder / file.filename).read_bytes() == hub.files[f"{PLACES[file.name]}/{file.filename}"]
+        place = f"/{ANIMA_RGBA.name}/resolve/main/{PLACES[file.name]}/{file.filename}"
+        assert any(place in request for request in hub.requests)
+    assert capsys.readouterr().out.count("ok  ") == 2
 
 
 def test_verify_reads_every_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,6 +38,17 @@ def test_commands_for_weight_files(
     assert ("layer_sd15_joint" in shown) == ("sdxl" not in words)
 
 
+def test_the_command_for_the_files_of_anima(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(pytest.importorskip("huggingface_hub.constants"), "HF_HUB_OFFLINE", True)
+    (words,) = lines("docs/anima.md", "python -m lib_layerdiffusion ")
+    assert command.main([*words, "--folder", str(tmp_path)]) == command.MISSING
+    shown = capsys.readouterr().out
+    assert "anima_rgba_vae" in shown
+    assert "anima_rgba_lora" in shown
+
+
 def test_every_command_for_weight_files_is_documented() -> None:
     assert {words[0] for words in WEIGHT_COMMANDS} == {"list", "fetch", "verify", "where"}
 

@@ -14,7 +14,6 @@ from lib_layerdiffusion.pictures import png, sample
 from lib_layerdiffusion.pictures.png import Raster
 from lib_layerdiffusion.trial.client import Client, Refused
 
-SIZES = {"sdxl": 1024, "sd15": 512}
 SEED, GUIDANCE = 1, 4
 SUBJECT, PLACE = "red apple", "meadow"
 GREY = 127

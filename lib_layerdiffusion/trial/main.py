@@ -16,15 +16,17 @@ from lib_layerdiffusion.methods import FAMILIES, METHODS, Family, Method, find_m
 from lib_layerdiffusion.trial import connection, report
 from lib_layerdiffusion.trial.cases import NOTE, RIGHT, WRONG, Findings, Outcome, Trial
 from lib_layerdiffusion.trial.client import AUTH, Client, Refused, Unusable
-from lib_layerdiffusion.trial.jobs import SIZES, Failed, Jobs
+from lib_layerdiffusion.trial.jobs import Failed, Jobs
 from lib_layerdiffusion.weight_files import WeightFile
 
 ALL_RIGHT, SOMETHING_WRONG, COULD_NOT_RUN, INTERRUPTED = 0, 1, 2, 130
 LEAST_SIDE, LARGEST_SIDE = 64, 4096
 KEYS = tuple(family.key for family in FAMILIES)
+SIDES = ", ".join(f"{family.side} for {family.title}" for family in FAMILIES)
+TITLES = " or ".join([", ".join(family.title for family in FAMILIES[:-1]), FAMILIES[-1].title])
 
 EPILOG = f"""\
-names of methods: as in the panel, sdxl, sd15, or a weight file ({METHODS[0].weights.name});
+names of methods: as in the panel, {", ".join(KEYS)}, or a weight file ({METHODS[0].weights.name});
 by default those of the family of the selected checkpoint whose files are there
 
 user and password of --api-auth: --auth user:password, or the environment variable {AUTH}
@@ -66,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="select this one meanwhile; once for each family",
     )
-    made.add_argument("--size", type=int, help="side of the pictures (1024 for SDXL, 512 for SD1.5)")
+    made.add_argument("--size", type=int, help=f"side of the pictures ({SIDES})")
     made.add_argument("--steps", type=int, default=8, help="steps of a generation (%(default)s)")
     made.add_argument("--repeats", type=int, default=3, help="runs that a median is of (%(default)s)")
     made.add_argument("--no-times", action="store_true", help="leave the measurements of time out")
@@ -198,7 +200,7 @@ class _Run:
         for name in self._chosen.checkpoint:
             told = connection.of_checkpoint(self._client, name)
             if told["family"] not in KEYS:
-                raise Unusable(f'"{name}" is no SDXL or SD1.5 checkpoint that the WebUI knows.')
+                raise Unusable(f'"{name}" is no {TITLES} checkpoint that the WebUI knows.')
             named[told["family"]] = name, told["title"]
         told = self._told.get("checkpoint") or {"family": "", "title": ""}
         if told["family"] in KEYS and not named:
@@ -206,7 +208,7 @@ class _Run:
         if named:
             return named
         raise Unusable(
-            f"The selected checkpoint ({told['title'] or 'none'}) is neither SDXL nor SD1.5; select another "
+            f"The selected checkpoint ({told['title'] or 'none'}) is none of {TITLES}; select another "
             "in the WebUI, or name one with --checkpoint."
         )
 
@@ -245,7 +247,7 @@ class _Run:
             raise Unusable(f'The checkpoint "{name}" could not be selected ({refused}).') from refused
 
     def _family(self, family: Family, methods: list[Method]) -> None:
-        jobs = Jobs(self._client, family, self._chosen.size or SIZES[family.key], self._chosen.steps)
+        jobs = Jobs(self._client, family, self._chosen.size or family.side, self._chosen.steps)
         trial = Trial(jobs, methods, self._findings, self._chosen.repeats, not self._chosen.no_times)
         cases = list(trial.cases())
         self._number, self._total = 0, len(cases)

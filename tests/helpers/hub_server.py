@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lib_layerdiffusion.files.download import LATEST
-from lib_layerdiffusion.weight_files import LAYERDIFFUSION
+from lib_layerdiffusion.weight_files import ANIMA_RGBA, LAYERDIFFUSION
+
+REPOSITORIES = (LAYERDIFFUSION.name, ANIMA_RGBA.name)
 
 
 @dataclass
 class Hub:
-    """The files by name, and how the next answers go wrong. Like the real one it
+    """The files by their place in any repository, and how the next answers go wrong. Like the real one it
     sends files from another host.
 
     `cuts`: each download is broken off after so many bytes, the first number first. `statuses`: the next
@@ -56,12 +58,12 @@ class Hub:
             self.send(request, self.statuses.pop(0), {}, b"")
             return
         if path.startswith("/elsewhere/"):
-            self.send_file(request, path.rpartition("/")[2], with_body)
+            self.send_file(request, path.removeprefix("/elsewhere/"), with_body)
             return
         prefix, _, rest = path.partition("/resolve/")
         revision, _, name = rest.partition("/")
         body = self.files.get(name)
-        if prefix != f"/{LAYERDIFFUSION.name}" or body is None or revision not in self.revisions:
+        if prefix.lstrip("/") not in REPOSITORIES or body is None or revision not in self.revisions:
             code = "EntryNotFound" if revision in self.revisions else "RevisionNotFound"
             self.send(request, 404, {"X-Error-Code": code}, b"")
             return

@@ -80,7 +80,7 @@ def extension(enabled: bool) -> list[dict[str, Any]]:
         ),
         (
             {SCRIPTS: OURS, STATUS: {"host": "", "checkpoint": {"family": "", "title": "flux"}}},
-            "The selected checkpoint (flux) is neither SDXL nor SD1.5",
+            "The selected checkpoint (flux) is none of SD1.5, SDXL or Anima",
         ),
     ],
 )
@@ -127,7 +127,9 @@ def test_methods_of_another_family_than_the_checkpoint(
         status = main.main(["--url", url, "--methods", "sd15"])
         assert "For the SD1.5 methods the WebUI needs an SD1.5 checkpoint" in sentence(capsys, status)
         status = main.main(["--url", url, "--checkpoint", "flux"])
-        assert '"flux" is no SDXL or SD1.5 checkpoint that the WebUI knows.' in sentence(capsys, status)
+        assert '"flux" is no SD1.5, SDXL or Anima checkpoint that' in sentence(capsys, status)
+            capsys, status
+        )
 
 
 def test_user_and_password(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
