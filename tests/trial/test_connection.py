@@ -128,8 +128,6 @@ def test_methods_of_another_family_than_the_checkpoint(
         assert "For the SD1.5 methods the WebUI needs an SD1.5 checkpoint" in sentence(capsys, status)
         status = main.main(["--url", url, "--checkpoint", "flux"])
         assert '"flux" is no SD1.5, SDXL or Anima checkpoint that' in sentence(capsys, status)
-            capsys, status
-        )
 
 
 def test_user_and_password(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
