@@ -32,9 +32,8 @@ class Family:
     """A base model family. `key` is what a host calls it, `title` what a user calls it.
 
     `engine` is the module among a host's engines that runs its models, "" where every host has it. `channels`
-    are those of its latents, `blocks` the most that its models have, 0 for any number. `words` tell the model
-    what the method is for, and belong into the prompt. `side` is that of the pictures that they are made for,
-    in pixels. What is `experimental` nobody has judged yet.
+    are those of its latents, `blocks` the most that its models have, 0 for any number; `side`, in pixels, is
+    that of their pictures. `words` belong into the prompt. What is `experimental` nobody has judged yet.
     """
 
     key: str
@@ -53,6 +52,12 @@ class Family:
     def decodes_latents_alone(self) -> bool:
         """Its decoder makes RGBA of a latent, and needs no picture beside it."""
         return self.decoder.holds is Holds.RGBA_VAE
+
+    @property
+    def if_opaque(self) -> str:
+        """What to do where the background stays, "" for what the released methods need."""
+        more = f'Write "({self.words}:1.3)" into the prompt, or use a checkpoint closer to {self.title}.'
+        return more if self.words else ""
 
 
 @dataclass(frozen=True)
@@ -164,7 +169,7 @@ ANIMA = Family(
     words="transparent background",
     experimental=True,
 )
-FAMILIES: tuple[Family, ...] = (SD15, SDXL, ANIMA)
+FAMILIES = (SD15, SDXL, ANIMA)
 """Those with weight files."""
 NO_FILE = WeightFile("", Holds.NOTHING, (0,))
 ANY = Family("any", "any", Injection.NONE, decoder=NO_FILE, encoder=NO_FILE)
@@ -306,14 +311,9 @@ RELEASED: tuple[Method, ...] = tuple(m for m in METHODS if m.weights.repository 
 """The ten of the released extension."""
 KEEP = METHODS[-1]
 
-WEIGHT_FILES: tuple[WeightFile, ...] = tuple(
-    dict.fromkeys(
-        [
-            *(method.weights for method in METHODS if method.files),
-            *(file for family in FAMILIES for file in (family.decoder, family.encoder)),
-        ]
-    )
-)
+_FILES = [method.weights for method in METHODS if method.files]
+_FILES += [file for family in FAMILIES for file in (family.decoder, family.encoder)]
+WEIGHT_FILES = tuple(dict.fromkeys(_FILES))
 """All files that methods need."""
 RELEASED_FILES = tuple(file for file in WEIGHT_FILES if file.repository is LAYERDIFFUSION)
 """The fourteen of the released extension."""

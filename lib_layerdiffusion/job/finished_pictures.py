@@ -116,7 +116,7 @@ class FinishedPictures:
         if before is not None and before.shape[:2] != rgba.shape[:2]:
             before = None
         numbers = measure(rgba, before, state.generation.passes_apart)
-        found = verdict(numbers)
+        found = verdict(numbers, state.generation.method.family.if_opaque)
         told = as_json(found, numbers)
         if found.word == FAILED and state.retries.most:
             tried, texts = state.retries.again(

@@ -91,18 +91,17 @@ OTHER_INJECTION = (
     "This checkpoint may be far from what the method was made for: try the other injection (SDXL has two), "
     "or a checkpoint closer to the original."
 )
+INJECTION_FOR_BACKGROUND = "if that is background, try the other injection."
 
 EMPTY = Reason(FAILED, "Nothing is visible.", "Try another seed.")
-THERE = Reason(
-    FAILED,
-    "The background is there, not transparent.",
-    OTHER_INJECTION,
-)
 
 
-def verdict(of: Numbers) -> Verdict:
-    """Return what the numbers say of a picture that was to be one subject on nothing."""
-    reasons = [reason for reason in _reasons(of) if reason is not None]
+def verdict(of: Numbers, if_opaque: str = "") -> Verdict:
+    """Return what the numbers say of a picture that was to be one subject on nothing.
+
+    `if_opaque` is the sentence for what to do where the background stays, if the method has one of its own.
+    """
+    reasons = [reason for reason in _reasons(of, if_opaque) if reason is not None]
     reasons.sort(key=lambda reason: -WORDS.index(reason.word))
     return Verdict(reasons[0].word if reasons else CLEAN, tuple(reasons))
 
@@ -113,15 +112,15 @@ def as_json(verdict: Verdict, numbers: Numbers) -> dict[str, Any]:
     return {**verdict.told, **known}
 
 
-def _reasons(of: Numbers) -> list[Reason | None]:
+def _reasons(of: Numbers, if_opaque: str) -> list[Reason | None]:
     if of.clear == 1:
         return [EMPTY]
     if of.border >= ALL and of.frame >= VEIL:
-        return [THERE]
-    return [_around(of), _passes(of), _holes(of), _specks(of)]
+        return [Reason(FAILED, "The background is there, not transparent.", if_opaque or OTHER_INJECTION)]
+    return [_around(of, if_opaque), _passes(of), _holes(of), _specks(of)]
 
 
-def _around(of: Numbers) -> Reason | None:
+def _around(of: Numbers, if_opaque: str) -> Reason | None:
     """What is wrong with the background."""
     if of.border >= ALL:
         return Reason(
@@ -134,13 +133,14 @@ def _around(of: Numbers) -> Reason | None:
         return Reason(
             FAILED,
             f"Patches of the background are left, on {of.border:.0%} of the border.",
-            OTHER_INJECTION,
+            if_opaque or OTHER_INJECTION,
         )
     if of.border >= MUCH:
+        background = f"if that is background: {if_opaque}" if if_opaque else INJECTION_FOR_BACKGROUND
         return Reason(
             WEAK,
             f"{of.border:.0%} of the border is covered.",
-            "If the subject is cut off, ask for all of it; if that is background, try the other injection.",
+            f"If the subject is cut off, ask for all of it; {background}",
         )
     return None
 

@@ -143,10 +143,7 @@ class Trial:
         if verdict is not None:
             layers += f"; transparency {verdict.text}"
             if verdict.word == "failed" and self._came_back:
-                problems.append(
-                    "The picture did not become transparent, though a known one comes back: try the other "
-                    f"injection, or a checkpoint closer to {jobs.family.title}."
-                )
+                problems.append("The picture did not become transparent, though a known one comes back.")
         if problems:
             return Outcome(WRONG, f"{' '.join(problems)} ({layers})", numbers)
         if verdict is not None and verdict.word != "clean":

@@ -52,7 +52,8 @@ def judged(method: Method, layers: list[Raster]) -> Verdict | None:
     """The verdict on a method's foreground, None where it makes none."""
     if not method.decodes_alpha or not layers or layers[0].mode != "RGBA":
         return None
-    return verdict(Numbers.of(shares(layers[0].alpha(), layers[0].width, layers[0].height)))
+    numbers = Numbers.of(shares(layers[0].alpha(), layers[0].width, layers[0].height))
+    return verdict(numbers, method.family.if_opaque)
 
 
 def replayed(infotext: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from lib_layerdiffusion.files.layer_patch import merge
 from lib_layerdiffusion.methods import ANIMA, FOLDER, METHODS
 from lib_layerdiffusion.models.rgba_vae import RgbaVae
 from lib_layerdiffusion.pictures.arithmetic import pad_colour
+from lib_layerdiffusion.transparency.rgba_codec import RgbaCodec
 from miniature.nets import rgba_member
 from miniature.nets.random_weights import BaseModel
 from miniature.webui import passes
@@ -252,6 +253,16 @@ def test_a_finished_picture_may_be_upscaled(run: Any) -> None:
     for upscaler in ("Latent", "Lanczos"):
         result, _, _ = run(ours(), enable_hr=True, hr_upscaler=upscaler, firstpass_image=first, hr_scale=2.0)
         assert (result.images[0].mode, result.images[0].size) == ("RGBA", (128, 128))
+
+
+def test_a_background_that_stays_gets_the_advice_for_this_method(
+    run: Any, webui: WebUI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RgbaCodec, "decode", lambda codec, latent: np.ones((64, 64, 4), np.float32))
+    _, p, _ = run(ours())
+    (verdict,) = p.comments
+    assert 'The background is there, not transparent. Write "(transparent background:1.3)" into' in verdict
+    assert "injection" not in verdict
 
 
 # --- what does not fit
