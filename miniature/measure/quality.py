@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lib_layerdiffusion.files import tensors
-from lib_layerdiffusion.methods import FOLDER, SDXL
+from lib_layerdiffusion.methods import FOLDER, SDXL, Method
 from lib_layerdiffusion.models.encoder_and_decoder import TransparencyEncoder
 from lib_layerdiffusion.pictures.arithmetic import FloatImage, Uint8Image, flatten_on_grey
 from lib_layerdiffusion.transparency.latents import add_offset, encode_offset
@@ -26,6 +26,7 @@ from miniature.webui.demo import METHOD, SIDE, Trained
 
 HELD_OUT = Path(__file__).resolve().parents[2] / "tests" / "held_out"
 ATTENTION, CONVOLUTION = METHOD["layer_xl_transparent_attn"], METHOD["layer_xl_transparent_conv"]
+RGBA_VAE = METHOD["anima_rgba_lora"]
 SOLID = ("red apple", "lemon", "tomato", "hamburger", "panda", "owl", "car", "present", "star", "pear")
 """Concepts that cover the middle and nothing of the border."""
 NAMED = tuple(zip(SOLID, PLACES, range(6), strict=False))
@@ -63,10 +64,10 @@ class RoundTrip(NamedTuple):
     colour: float
 
 
-def round_trip(trained: Trained, rgba: Uint8Image) -> RoundTrip:
+def round_trip(trained: Trained, rgba: Uint8Image, method: Method = ATTENTION) -> RoundTrip:
     """An RGBA picture through img2img, at the least noise: encoded, one step of the sampler, decoded."""
     start = {"init_images": [Image.fromarray(rgba)], "denoising_strength": 0.0, "cfg_scale": 1.0}
-    result = trained.run([{"method": ATTENTION.label}], **start)
+    result = trained.run([{"method": method.label}], **start)
     got, wanted = as_float(result.images[0]), as_float(rgba)
     solid = rgba[..., 3] == 255
     colour = np.abs(got - wanted)[solid][:, :3].mean() if solid.any() else 0.0

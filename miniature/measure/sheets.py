@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from lib_layerdiffusion.methods import SD15, SDXL
+from lib_layerdiffusion.methods import ANIMA, SD15, SDXL
 from lib_layerdiffusion.pictures.arithmetic import FloatImage, checkerboard
 from miniature.measure import agreement, quality
 from miniature.webui.demo import METHOD, Trained
@@ -95,7 +95,30 @@ def round_trips(trained: Trained) -> list[list[FloatImage]]:
     ]
 
 
-SHEETS = {"generated": generated, "layers": layered, "held-out": round_trips, "joint": together}
+def with_rgba_vae(trained: Trained) -> list[list[FloatImage]]:
+    """With the LoRA, with a Weight of 0; held-out pictures, above what encoding and decoding leaves."""
+    drawn = DRAWN.split(", ")
+    given = list(quality.see_through(quality.held_out()).values())[::2][: len(drawn)]
+    arguments = {"method": quality.RGBA_VAE.label}
+    start = {"denoising_strength": 0.0, "cfg_scale": 1.0}
+    trained.load(ANIMA)
+    results = [
+        [trained.run([arguments], prompt=prompt, seed=1) for prompt in drawn],
+        [trained.run([{**arguments, "weight": 0.0}], prompt=prompt, seed=1) for prompt in drawn],
+        [trained.run([arguments], init_images=[Image.fromarray(rgba)], **start) for rgba in given],
+    ]
+    trained.load(SDXL)
+    made = [[quality.as_float(result.images[0]) for result in row] for row in results]
+    return [*made[:2], [quality.as_float(rgba) for rgba in given], made[2]]
+
+
+SHEETS = {
+    "generated": generated,
+    "layers": layered,
+    "held-out": round_trips,
+    "joint": together,
+    "rgba-vae": with_rgba_vae,
+}
 
 
 def main(folder: Path) -> None:

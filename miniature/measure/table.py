@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from lib_layerdiffusion.methods import SD15
+from lib_layerdiffusion.methods import ANIMA, SD15
 from miniature.measure import agreement, quality, stacks
 from miniature.webui.demo import METHOD, Trained
 
@@ -45,6 +45,18 @@ def generated(trained: Trained, file: str, weight: float) -> None:
     ]
     row(f"{file}, weight {weight:g}: alpha of the border", [one.border for one in made], 3)
     row(f"{file}, weight {weight:g}: alpha of the middle", [one.middle for one in made], 3)
+
+
+def with_rgba_vae(trained: Trained) -> None:
+    pictures = quality.held_out()
+    for kind, given in (("held out", pictures), ("held out, see-through", quality.see_through(pictures))):
+        trips = [quality.round_trip(trained, rgba, quality.RGBA_VAE) for rgba in given.values()]
+        row(f"RGBA VAE, {kind}: alpha, mean absolute error", [trip.alpha for trip in trips], 4)
+        if given is pictures:
+            colours = [trip.colour for trip in trips]
+            row(f"RGBA VAE, {kind}: colour of opaque pixels, mean absolute error", colours, 4)
+    for weight in (1.0, 0.0):
+        generated(trained, quality.RGBA_VAE.weights.name, weight)
 
 
 def stacked(trained: Trained, known: Sequence[quality.Layers]) -> None:
@@ -119,6 +131,8 @@ def main() -> int:
     together(trained)
     for prompted in (True, False):
         one_given(trained, known, prompted)
+    trained.load(ANIMA)
+    with_rgba_vae(trained)
     return 0
 
 

@@ -1,7 +1,7 @@
-"""The miniature's member of the families whose VAE has four image channels, of random weights.
+"""The miniature's member of the families whose VAE has four image channels.
 
 Its base model is a UNet over sixteen latent channels with an ordinary VAE of that kind; its files are a VAE
-of RGBA pictures, in the published spelling with convolutions in time, and a LoRA.
+of RGBA pictures and a LoRA. Those of random weights have the published spelling with convolutions in time.
 """
 
 from __future__ import annotations
@@ -47,6 +47,43 @@ class SixteenChannelVae(RgbaVae):
 
     def process_out(self, z: Tensor) -> Tensor:
         return z * self.std + self.mean
+
+
+@torch.no_grad()
+def ordinary(vae: RgbaVae) -> SixteenChannelVae:
+    """The VAE of opaque pictures with the same latents: alpha is 1 on the way in, and left out after.
+
+    On the device of `vae`.
+    """
+    state = dict(vae.state_dict())
+    first, last = "encoder.conv1", "decoder.head.2"
+    weight = state[f"{first}.weight"]
+    state[f"{first}.bias"] = state[f"{first}.bias"] + weight[:, 3].sum((1, 2))
+    state[f"{first}.weight"] = weight[:, :3]
+    state |= {f"{last}.{part}": state[f"{last}.{part}"][:3] for part in ("weight", "bias")}
+    made = SixteenChannelVae().to(weight.device)
+    made.load_state_dict(state)
+    return made.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def with_constants(vae: RgbaVae, mean: Tensor, std: Tensor) -> RgbaVae:
+    """Fold into a VAE that latents of this mean and deviation, [16] each, get the constants of the family.
+
+    Pictures stay the same. The 1x1 convolutions beside the latent are changed in place.
+    """
+    family = SixteenChannelVae()
+    scale = family.std.flatten() / std
+    offset = family.mean.flatten() - mean * scale
+    first, second = vae.conv1, vae.conv2
+    assert first.bias is not None
+    assert second.bias is not None
+    first.weight[:CHANNELS] *= scale[:, None, None, None]
+    first.bias[:CHANNELS] = first.bias[:CHANNELS] * scale + offset
+    first.bias[CHANNELS:] += 2 * scale.log()
+    second.weight /= scale[:, None, None]
+    second.bias -= second.weight[..., 0, 0] @ offset
+    return vae
 
 
 def _tensor(key: str, shape: tuple[int, ...], seed: int) -> Tensor:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lib_layerdiffusion.files.layer_patch import LATENT_CHANNELS
 from miniature.nets.sampling import sample_euler_ancestral
 from miniature.nets.schedule import NoiseSchedule
 from miniature.nets.text_encoder import TextEncoder
@@ -49,8 +50,9 @@ def sample(
     conditions: Tensor | None = None,
     steps: int = 20,
     guidance: float = 4.0,
+    channels: int = LATENT_CHANNELS,
 ) -> Tensor:
-    """Sampler-space latents [B, 4, 16, 16] with Euler a, the first of seed 0, the next of 1 and so on.
+    """Sampler-space latents [B, channels, 16, 16] with Euler a, the first of seed 0, the next of 1 and so on.
 
     Noise is drawn on the CPU, the rest runs where the text encoder is. `predict` gets twice the batch, first
     without and then with the prompts.
@@ -61,7 +63,7 @@ def sample(
 
     def noise(step: int) -> Tensor:
         generators = [torch.Generator().manual_seed(1000 * step + n) for n in range(count)]
-        drawn = [torch.randn(4, 16, 16, generator=generator) for generator in generators]
+        drawn = [torch.randn(channels, 16, 16, generator=generator) for generator in generators]
         return torch.stack(drawn).to(device)
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:

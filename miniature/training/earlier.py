@@ -10,12 +10,13 @@ import torch
 from torch import nn
 
 from lib_layerdiffusion.files import tensors
-from lib_layerdiffusion.methods import SD15, SDXL
+from lib_layerdiffusion.methods import ANIMA, SD15, SDXL
 from lib_layerdiffusion.models.encoder_and_decoder import TransparencyDecoder, TransparencyEncoder
+from lib_layerdiffusion.models.rgba_vae import RgbaVae
 from miniature.nets import trained
 from miniature.nets.autoencoder import AutoencoderKL
 from miniature.nets.unet import UNet
-from miniature.training import autoencoder_stage, generator_stage, transparency_stage
+from miniature.training import autoencoder_stage, generator_stage, rgba_generator_stage, transparency_stage
 from miniature.training.emoji import Emoji
 from miniature.training.generator_stage import Generator
 from miniature.training.transparency_stage import Pair
@@ -60,6 +61,17 @@ class Earlier:
         if self.published:
             return self._frozen(trained.load_trained(SD15).unet)
         return self._frozen(generator_stage.trained_sd15(self.folder))
+
+    def rgba_vae(self) -> RgbaVae:
+        if self.published:
+            path = trained.LAYER_FILES / ANIMA.decoder.filename
+            return self._frozen(tensors.network(path, RgbaVae.from_state_dict).float())
+        return self._frozen(rgba_generator_stage.vae(self.folder, self.emoji))
+
+    def unet_anima(self) -> UNet:
+        if self.published:
+            return self._frozen(trained.load_trained(ANIMA).unet)
+        return self._frozen(rgba_generator_stage.trained_base(self.folder))
 
     def _frozen(self, module: Module) -> Module:
         return module.eval().requires_grad_(False).to(self.device)

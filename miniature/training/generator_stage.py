@@ -90,8 +90,7 @@ class Patch(nn.Module):
         for name, weight in unet.named_parameters():
             key = name.replace(".", "/")
             if task.rank:
-                # not attention alone: the finest level has none, and seven blocks are too few
-                if weight.ndim > 1 and not (EMBEDDINGS.search(name) or EMBEDDED.search(name)):
+                if self.covers(name, weight):
                     down = torch.randn(task.rank, *weight.shape[1:]) / weight[0].numel() ** 0.5
                     self.parts[f"{key}::lora::0"] = torch.zeros(weight.shape[0], task.rank)
                     self.parts[f"{key}::lora::1"] = down
@@ -100,6 +99,11 @@ class Patch(nn.Module):
                 first = PREFIX + name == FIRST_CONVOLUTION
                 shape = (weight.shape[0], channels, *weight.shape[2:]) if first else weight.shape
                 self.parts[f"{key}::diff::0"] = torch.zeros(shape)
+
+    def covers(self, name: str, weight: Tensor) -> bool:
+        """Whether the LoRA changes this weight."""
+        # not attention alone: the finest level has none, and seven blocks are too few
+        return weight.ndim > 1 and not (EMBEDDINGS.search(name) or EMBEDDED.search(name))
 
     @staticmethod
     def _offset(name: str, task: Task) -> bool:

@@ -3,8 +3,8 @@
 python -m miniature.training.train STAGE [--folder FOLDER] [--steps N] [--device cuda] [--published]
 
 Stages, each of which needs the ones before it: autoencoder, transparency, base, then the six SDXL layer files
-in any order, decoder, drifted, base_sd15, then the four SD1.5 layer files in any order, export. A stage that
-was broken off goes on where it was when it is started again.
+in any order, decoder, drifted, base_sd15, then the four SD1.5 layer files in any order, rgba_vae, base_anima,
+anima_rgba_lora, export. A stage that was broken off goes on where it was when it is started again.
 Checkpoints, loss curves and sample sheets are written into the folder.
 """
 
@@ -24,6 +24,8 @@ from miniature.training import (
     export,
     generator_stage,
     joint_stage,
+    rgba_generator_stage,
+    rgba_vae_stage,
     transparency_stage,
 )
 from miniature.training.earlier import Earlier
@@ -47,6 +49,9 @@ STEPS = {
     "layer_sd15_fg2bg": 1200,
     "layer_sd15_bg2fg": 2600,
     "layer_sd15_joint": 2400,
+    "rgba_vae": 3600,
+    "base_anima": 2600,
+    "anima_rgba_lora": 1000,
 }
 
 
@@ -57,6 +62,17 @@ def run(stage: str, earlier: Earlier, steps: int) -> None:
         return
     if stage == "export":
         export.export(earlier, trained.WEIGHTS)
+        return
+    if stage == rgba_vae_stage.STAGE:
+        rgba_vae_stage.train(folder, emoji, steps, earlier.device)
+        return
+    if stage in (rgba_generator_stage.BASE.file, rgba_generator_stage.LORA.file):
+        rgba, text = earlier.rgba_vae(), earlier.generator().text
+        scenes = rgba_generator_stage.latents(folder, emoji, rgba)
+        if stage == rgba_generator_stage.BASE.file:
+            rgba_generator_stage.train_base(folder, scenes, rgba, text, steps)
+        else:
+            rgba_generator_stage.train_lora(folder, scenes, rgba, earlier.unet_anima(), text, steps)
         return
     vae = earlier.vae()
     if stage == "transparency":

@@ -9,7 +9,7 @@ import gradio as gr
 from PIL import Image
 
 from lib_layerdiffusion.errors import LayerDiffuseError
-from lib_layerdiffusion.methods import FAMILIES, SD15, SDXL
+from lib_layerdiffusion.methods import ANIMA, FAMILIES, SD15, SDXL
 from miniature.training.backgrounds import PLACES
 from miniature.training.emoji import CONCEPTS
 from miniature.webui import infotext_format
@@ -62,11 +62,11 @@ def build(trained: Trained) -> Any:
         return [*result.images, *result.extra_images], result.info, said
 
     with gr.Blocks(analytics_enabled=False, title="LayerDiffuse miniature") as page:
-        gr.Markdown(f"**LayerDiffuse over models of one and three million parameters, 128x128.** {WORDS}")
+        gr.Markdown(f"**LayerDiffuse over models of one to three million parameters, 128x128.** {WORDS}")
         with gr.Row():
             with gr.Column():
                 checkpoint = gr.Dropdown(
-                    [SDXL.key, SD15.key, DRIFTED],
+                    [SDXL.key, SD15.key, ANIMA.key, DRIFTED],
                     value=SDXL.key,
                     label="Checkpoint",
                     elem_id="setting_sd_model_checkpoint",

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from lib_layerdiffusion.job.layer_results import ANSWER_KEY
-from lib_layerdiffusion.methods import RELEASED, SD15, SDXL, Family, Layer, Method
+from lib_layerdiffusion.methods import ANIMA, METHODS, RELEASED, SD15, SDXL, Family, Layer, Method
 from miniature.nets.random_weights import BaseModel
 from miniature.nets.trained import SIDE, load_drifted, load_trained, write_layer_files
 from miniature.training.backgrounds import PLACES
@@ -28,7 +28,7 @@ PICTURES = Path(__file__).parents[1] / "pictures"
 STEPS, GUIDANCE = 20, 4.0
 DRIFTED = "sdxl, drifted"
 """The checkpoint that is far from what the layer files were made for."""
-METHOD = {method.weights.name: method for method in RELEASED}
+METHOD = {method.weights.name: method for method in METHODS if method.files}
 
 
 class Trained:
@@ -153,4 +153,8 @@ def tour(trained: Trained, concept: str, where: str, seed: int, **fields: Any) -
         if method.family is SD15:
             given = {name: one for layer in method.pictures for name, one in pictures[layer].items()}
             yield run(method.weights.name, method, both if method.frames > 1 else concept, given)
+    trained.load(ANIMA)
+    for method in METHODS:
+        if method.family is ANIMA:
+            yield run(method.weights.name, method, concept, {})
     trained.load(SDXL)

@@ -147,4 +147,4 @@ def test_an_infotext_gives_the_same_picture_again(trained: Trained) -> None:
 
 
 def test_everything_fits_into_a_repository() -> None:
-    assert sum(path.stat().st_size for path in WEIGHTS.rglob("*.safetensors")) <= 42_000_000
+    assert sum(path.stat().st_size for path in WEIGHTS.rglob("*.safetensors")) <= 46_000_000

@@ -9,9 +9,11 @@ import pytest
 import torch
 from torch import nn
 
+from lib_layerdiffusion.models.rgba_vae import RgbaVae
 from miniature.nets.autoencoder import AutoencoderKL
+from miniature.nets.rgba_member import CHANNELS, WIDTH, ordinary
 from miniature.nets.text_encoder import TextEncoder
-from miniature.nets.trained import TRAINED_SD15
+from miniature.nets.trained import TRAINED_ANIMA, TRAINED_SD15
 from miniature.nets.unet import UNet
 from miniature.training import (
     autoencoder_stage,
@@ -19,8 +21,11 @@ from miniature.training import (
     generator_stage,
     joint_stage,
     loop,
+    rgba_generator_stage,
+    rgba_vae_stage,
     transparency_stage,
 )
+from miniature.training.denoising import Predict
 from miniature.training.drawn_scenes import Latents
 
 ELSEWHERE = torch.device("meta")
@@ -104,3 +109,24 @@ def test_attention_sharing(method, latents: Latents, vae: AutoencoderKL, text: T
     # a single frame attends to nothing but itself
     idle = ("temporal_q", "temporal_k") if method.frames == 1 else ()
     learns(joint_stage.losses(plan, method, latents, vae, text, sharing, pictures), sharing, idle)
+
+
+def test_the_vae_with_four_image_channels(known: emoji.Emoji) -> None:
+    vae = RgbaVae(WIDTH, CHANNELS).to(ELSEWHERE)
+    # nothing asks for the variance
+    learns(rgba_vae_stage.losses(loop.Plan("rgba_vae", 10, 1e-3), known, vae), vae)
+
+
+@pytest.mark.parametrize("task", [rgba_generator_stage.BASE, rgba_generator_stage.LORA], ids=lambda t: t.file)
+def test_what_draws_its_latents(task: generator_stage.Task, latents: Latents, text: TextEncoder) -> None:
+    host = ordinary(RgbaVae(WIDTH, CHANNELS).to(ELSEWHERE))
+    one = torch.empty(COUNT, CHANNELS, 16, 16, device=ELSEWHERE)
+    made = latents._replace(foreground=one, background=one, blended=one)
+    unet = UNet(TRAINED_ANIMA).to(ELSEWHERE)
+    module: nn.Module = unet
+    predict: Predict = unet
+    if task is rgba_generator_stage.LORA:
+        patch = rgba_generator_stage.LinearPatch(unet.requires_grad_(False), task).to(ELSEWHERE)
+        module, predict = patch, patch.predict
+    plan = loop.Plan(task.file, 10, 1e-3)
+    learns(rgba_generator_stage.losses(plan, task, made, host, text, predict), module)

@@ -102,3 +102,25 @@ def test_each_kind_shows_what_it_needs(page: Page) -> None:
     error = page.locator("#html_log_txt2img .error")
     error.wait_for()
     assert "has no prompt for the surroundings" in error.inner_text()
+
+
+def test_the_words_of_a_method_join_the_prompt_unless_they_are_left_out(page: Page) -> None:
+    tick(page)
+    words = element(page, "trigger_words")
+    assert not words.is_visible()
+    choose(page, METHOD["anima_rgba_lora"].label)
+    page.locator("#setting_sd_model_checkpoint input").click()
+    page.locator('ul.options li[aria-label="anima"]').click()
+    words.wait_for()
+    eventually(page, lambda: "experimental" in element(page, "advice").inner_text(), True)
+    first = generate(page)
+    assert first[52:76, 52:76, 3].mean() > 240
+    assert first[:4, :, 3].mean() < 120
+    assert infotext(page).startswith("red apple\n")
+    assert "trigger_words" not in infotext(page)
+    words.locator("input").uncheck()
+    without = generate(page)
+    assert "layerdiffusion_trigger_words: False" in infotext(page)
+    assert np.abs(without - first).max() > 5
+    page.locator("#txt2img_prompt textarea").fill("transparent background, red apple")
+    assert (generate(page) == first).all()
