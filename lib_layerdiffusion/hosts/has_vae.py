@@ -24,7 +24,9 @@ class Posterior:
 class HasVae(Protocol):
     """`p` is the host's processing object. Shapes and spaces are those of `hosts.base.Host`."""
 
-    def posterior(self, p: Any, pixels: Tensor) -> Posterior: ...
+    def posterior(self, p: Any, pixels: Tensor) -> Posterior:
+        """Encode pixels [B, H, W, 3] in [0, 1] without sampling. Raises IncompatibleHost for other VAEs."""
+        ...
 
     def to_sampler(self, p: Any, latent: Tensor) -> Tensor:
         """VAE space -> sampler space."""

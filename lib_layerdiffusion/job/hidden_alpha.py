@@ -1,8 +1,9 @@
 """How the latents of a job hold transparency, and how it gets in and out: one class for each kind of decoder.
 
 A class has `prepare`, which fetches and loads; `encoded`, which makes of an RGBA picture the latent that the
-host takes for its VAE's; and `decoded`, which makes an RGBA picture of a finished latent. What a model needs
-beyond that, pictures it looks at say, is a condition picture of the method table.
+host takes for its VAE's; `decoded`, which makes an RGBA picture of a finished latent; and
+`keep_through_highres`, for what hosts do between two passes. What a model needs beyond that, pictures it
+looks at say, is a condition picture of the method table.
 """
 
 from __future__ import annotations

@@ -6,9 +6,8 @@ gets the colours of our decode, alpha is enlarged beside them, and the host take
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
-from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,17 +15,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lib_layerdiffusion.errors import GenerationFailed, for_user
+from lib_layerdiffusion.errors import for_user
 from lib_layerdiffusion.hosts import job_methods
 from lib_layerdiffusion.hosts.base import Host, Job
-from lib_layerdiffusion.hosts.has_vae import EncodePixels
+from lib_layerdiffusion.job import our_latents
 from lib_layerdiffusion.pictures.arithmetic import FloatImage, Uint8Image, pad_colour, to_uint8
 
-ENLARGING = "enlarging the transparent picture"
-LOST = (
-    "Another extension changed the VAE, or what happens between the two passes of hires fix, and so the "
-    "transparency was lost. Switch others off one by one to find it."
-)
+DOING = "enlarging the transparent picture"
 
 
 class HighresPixels:
@@ -52,41 +47,24 @@ class HighresPixels:
     def _pass(
         self, original: Callable[..., Any], latents: Any, decoded: Any, *args: Any, **kwargs: Any
     ) -> Any:
+        p, host = self._p, self._host
         # each batch has one
-        job_methods.around_next(self._p, "sample_hr_pass", self._pass)
-        if self._p.latent_scale_mode is not None or self._host.interrupted():
-            return original(latents, decoded, *args)
+        job_methods.around_next(p, "sample_hr_pass", self._pass)
+        if p.latent_scale_mode is not None or host.interrupted():
+            return original(latents, decoded, *args, **kwargs)
         try:
             pictures = [to_uint8(self._decode(latent)) for latent in latents]
         except Exception as error:
             # not in a hook: this one ends the job by itself
-            raise for_user(error, ENLARGING) from error
+            raise for_user(error, DOING) from error
         colours = np.stack([pad_colour(rgba) for rgba in pictures])
-        decoded = self._host.as_first_pass(self._p, torch.from_numpy(colours).movedim(-1, 1))
-        count = itertools.count()
-        encoded = 0
-        with ExitStack() as place:
+        decoded = host.as_first_pass(p, torch.from_numpy(colours).movedim(-1, 1))
 
-            def encode(vae: EncodePixels, pixels: Tensor) -> Tensor:
-                nonlocal encoded
-                try:
-                    made = [self._enlarged(pictures[next(count)], one[None]) for one in pixels]
-                except Exception as error:
-                    raise for_user(error, ENLARGING) from error
-                encoded += len(made)
-                if encoded == len(pictures):
-                    # all that follows is the host's own
-                    place.close()
-                return torch.cat(made)
+        def encode(number: int, pixels: Tensor) -> Tensor:
+            return self._enlarged(pictures[number], pixels)
 
-            # the quick encoder is no VAE
-            place.enter_context(self._host.option("sd_vae_encode_method", "Full"))
-            place.enter_context(self._host.encode_with(self._p, encode))
-            result = original(latents, decoded, *args)
-        # a button may end it before
-        if encoded < len(pictures) and not self._host.broken_off():
-            raise GenerationFailed(LOST)
-        return result
+        run = partial(original, latents, decoded, *args, **kwargs)
+        return our_latents.for_pictures(host, p, len(pictures), encode, DOING, run)
 
     def _enlarged(self, rgba: Uint8Image, pixels: Tensor) -> Tensor:
         """Encode what an upscaler made of a picture's colours, with its alpha at that size."""

@@ -17,16 +17,12 @@ from lib_layerdiffusion.hosts import job_methods
 from lib_layerdiffusion.hosts.base import Host, Job
 from lib_layerdiffusion.hosts.has_vae import EncodePixels
 from lib_layerdiffusion.job.generation import Generation
+from lib_layerdiffusion.job.our_latents import TAKEN_AWAY
 from lib_layerdiffusion.pictures.arithmetic import blend
 from lib_layerdiffusion.pictures.reading import flatten, given_init_picture
 
 LATENT_UPSCALE = 3
 """The host's resize mode that leaves init images at their own size."""
-
-TAKEN_AWAY = (
-    "Another extension changed the VAE, or ran a job of its own, while the picture was encoded, and so its "
-    "transparency was lost. Switch others off one by one to find it."
-)
 
 
 def has_init_pictures(p: Job) -> bool:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from lib_layerdiffusion.errors import BadPicture, GenerationFailed, UnsupportedMethod, for_user
+from lib_layerdiffusion.errors import BadPicture, UnsupportedMethod
 from lib_layerdiffusion.hosts import job_methods
 from lib_layerdiffusion.hosts.base import Host, Job
-from lib_layerdiffusion.hosts.has_vae import EncodePixels
+from lib_layerdiffusion.job import our_latents
 from lib_layerdiffusion.job.generation import Generation
-from lib_layerdiffusion.job.init_pictures import TAKEN_AWAY, resize_rgba
+from lib_layerdiffusion.job.init_pictures import resize_rgba
 from lib_layerdiffusion.methods import Method
 from lib_layerdiffusion.pictures.reading import flatten, to_rgba
 
@@ -72,31 +72,11 @@ class FirstPassPicture:
 
     def _encoding(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call the host's method; its first VAE encode is that of the picture."""
-        encoded = False
-        with ExitStack() as place:
+        run = partial(original, *args, **kwargs)
+        doing = "encoding the picture to upscale"
+        return our_latents.for_pictures(self._host, self._p, 1, self._encode, doing, run)
 
-            def encode(vae: EncodePixels, pixels: Tensor) -> Tensor:
-                nonlocal encoded
-                encoded = True
-                try:
-                    return self._encode(pixels)
-                except Exception as error:
-                    # not in a hook: this one ends the job by itself
-                    raise for_user(error, "encoding the picture to upscale") from error
-                finally:
-                    # all that follows is the host's own: masked pictures, another checkpoint
-                    place.close()
-
-            # the quick encoder is no VAE and takes no offset
-            place.enter_context(self._host.option("sd_vae_encode_method", "Full"))
-            place.enter_context(self._host.encode_with(self._p, encode))
-            result = original(*args, **kwargs)
-        # a button may end it before
-        if not encoded and not self._host.broken_off():
-            raise GenerationFailed(TAKEN_AWAY)
-        return result
-
-    def _encode(self, pixels: Tensor) -> Tensor:
+    def _encode(self, number: int, pixels: Tensor) -> Tensor:
         height, width = pixels.shape[1:3]
         rgba = self._picture
         if rgba.size != (width, height):

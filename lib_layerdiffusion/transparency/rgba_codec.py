@@ -57,12 +57,11 @@ class RgbaCodec:
         Sides are multiples of 8. Colours go on under what is transparent; what the network
         was trained to see there is not known.
         """
-        alpha = rgba[..., 3:].astype(np.float32) / np.float32(255)
-        x = torch.from_numpy(np.concatenate([pad_colour(rgba), alpha], axis=2)).permute(2, 0, 1)[None]
+        x = network_input(rgba)[None]
         doing = "encoding the transparent picture"
 
         def encode(network: RgbaVae, rows: int | None) -> Tensor:
-            return network.encode(_like(network, 2 * x - 1), rows).float().cpu()
+            return network.encode(_like(network, x), rows).float().cpu()
 
         return self._run(encode, doing, rgba.shape[0] * rgba.shape[1])
 
@@ -105,6 +104,13 @@ class RgbaCodec:
             lambda: first_that_fits(ways, doing, self._host.free_memory, self._say)[1],
             lambda result: bool(torch.isfinite(result).all()),
         )
+
+
+def network_input(rgba: Uint8Image) -> Tensor:
+    """Return what the network encodes of RGBA uint8 [H, W, 4]: float32 [4, H, W] in [-1, 1], alpha last."""
+    alpha = rgba[..., 3:].astype(np.float32) / np.float32(255)
+    x = torch.from_numpy(np.concatenate([pad_colour(rgba), alpha], axis=2)).permute(2, 0, 1)
+    return 2 * x - 1
 
 
 def _like(network: RgbaVae, x: Tensor) -> Tensor:

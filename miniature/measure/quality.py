@@ -21,7 +21,7 @@ from lib_layerdiffusion.models.encoder_and_decoder import TransparencyEncoder
 from lib_layerdiffusion.pictures.arithmetic import FloatImage, Uint8Image, flatten_on_grey
 from lib_layerdiffusion.transparency.latents import add_offset, encode_offset
 from miniature.training.backgrounds import PLACES
-from miniature.training.layers import VARIANTS, over, premultiplied, straight
+from miniature.training.layers import VARIANTS, opaque, over, premultiplied, straight
 from miniature.webui.demo import METHOD, SIDE, Trained
 
 HELD_OUT = Path(__file__).resolve().parents[2] / "tests" / "held_out"
@@ -150,10 +150,6 @@ def layers(trained: Trained, prompt: str, place: str, seed: int) -> Layers:
 
 def to_uint8(image: FloatImage) -> Uint8Image:
     return (image * 255).round().clip(0, 255).astype(np.uint8)
-
-
-def opaque(rgb: FloatImage) -> Uint8Image:
-    return to_uint8(np.concatenate([rgb, np.ones_like(rgb[..., :1])], axis=2))
 
 
 def layered(trained: Trained, file: str, scene: Layers, prompt: str) -> FloatImage:

@@ -101,6 +101,14 @@ def vae_state_dict(seed: int, image: int) -> dict[str, Tensor]:
     return {key: _tensor(key, shape, seed) for key, shape in shapes.items()}
 
 
+def together(unet: UNet, vae: SixteenChannelVae, text: TextEncoder) -> BaseModel:
+    """The base model of these networks, in evaluation mode."""
+    for network in (unet, vae, text):
+        network.eval().requires_grad_(False)
+    # it can what jobs ask of an AutoencoderKL
+    return BaseModel(unet, vae, text)  # type: ignore[arg-type]
+
+
 def base_model(seed: int) -> BaseModel:
     """The base model, in evaluation mode."""
     unet, vae, text = UNet(CONFIG), SixteenChannelVae(), TextEncoder()
@@ -113,9 +121,7 @@ def base_model(seed: int) -> BaseModel:
         }
         network.load_state_dict(state)
     vae.load_state_dict(vae_state_dict(seed, 3))
-    for network in (unet, vae, text):  # type: ignore[assignment]
-        network.eval().requires_grad_(False)
-    return BaseModel(unet, vae, text)  # type: ignore[arg-type]
+    return together(unet, vae, text)
 
 
 def in_time(state: dict[str, Tensor], seed: int) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from lib_layerdiffusion.files import tensors
 from lib_layerdiffusion.methods import ANIMA, FOLDER, SD15, SDXL, Family
 from lib_layerdiffusion.models.rgba_vae import RgbaVae
 from miniature.nets.random_weights import TEXT_PREFIX, UNET_PREFIX, BaseModel, load_base
-from miniature.nets.rgba_member import CHANNELS, ordinary
+from miniature.nets.rgba_member import CHANNELS, ordinary, together
 from miniature.nets.text_encoder import TextEncoder
 from miniature.nets.unet import UNet, UNetConfig
 from miniature.webui.patcher import PREFIX
@@ -73,8 +73,7 @@ def _with_rgba_vae(state: Mapping[str, Tensor]) -> BaseModel:
     ):
         own = {key.removeprefix(prefix): w.float() for key, w in weights.items() if key.startswith(prefix)}
         network.load_state_dict(own)
-        network.eval().requires_grad_(False)
-    return BaseModel(unet, ordinary(vae), text)  # type: ignore[arg-type]
+    return together(unet, ordinary(vae), text)
 
 
 def load_drifted() -> BaseModel:

@@ -25,6 +25,12 @@ def straight(layer: FloatImage) -> Uint8Image:
     return (np.concatenate([colour, alpha], axis=2) * 255).round().clip(0, 255).astype(np.uint8)
 
 
+def opaque(rgb: FloatImage) -> Uint8Image:
+    """RGBA uint8 [H, W, 4] of RGB [H, W, 3] in [0, 1]."""
+    rgba = np.concatenate([rgb, np.ones_like(rgb[..., :1])], axis=2)
+    return (rgba * 255).round().clip(0, 255).astype(np.uint8)
+
+
 def over(layer: FloatImage, background: FloatImage) -> FloatImage:
     """RGB [H, W, 3] of the layer on an opaque background."""
     return np.asarray(layer[..., :3] + background[..., :3] * (1 - layer[..., 3:]), np.float32)

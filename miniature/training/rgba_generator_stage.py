@@ -17,6 +17,7 @@ from tqdm import tqdm
 from lib_layerdiffusion.methods import ANIMA
 from lib_layerdiffusion.models.rgba_vae import RgbaVae
 from lib_layerdiffusion.request.trigger_words import with_words
+from lib_layerdiffusion.transparency.rgba_codec import network_input
 from miniature.nets.rgba_member import SixteenChannelVae, ordinary, with_constants
 from miniature.nets.schedule import NoiseSchedule
 from miniature.nets.text_encoder import TextEncoder
@@ -27,8 +28,8 @@ from miniature.training.autoencoder_stage import write_sheet
 from miniature.training.denoising import Predict, sample
 from miniature.training.drawn_scenes import COUNT, TRANSPARENT, Latents, scene
 from miniature.training.emoji import Emoji
-from miniature.training.generator_stage import BATCH, Patch, Task, prompt
-from miniature.training.rgba_vae_stage import network_input
+from miniature.training.generator_stage import BATCH, EMBEDDINGS, Patch, Task, prompt
+from miniature.training.layers import opaque
 
 BASE = Task("base_anima", (), "blended", "both")
 LORA = Task("anima_rgba_lora", (), "foreground", "concept", rank=24)
@@ -41,14 +42,9 @@ WORDS_SHARE = {BASE.file: 0.1, LORA.file: 0.5}
 def vae(folder: Path, emoji: Emoji) -> RgbaVae:
     """What the stage before resulted in, its latents moved and scaled to the constants of the family."""
     trained = rgba_vae_stage.trained(folder)
-    pictures = [network_input(_opaque(scene(emoji, number).blended)) for number in range(64)]
+    pictures = [network_input(opaque(scene(emoji, number).blended)) for number in range(64)]
     latents = trained.encode(torch.stack(pictures))
     return with_constants(trained, latents.mean((0, 2, 3)), latents.std((0, 2, 3)))
-
-
-def _opaque(rgb: np.ndarray) -> np.ndarray:
-    rgba = np.concatenate([rgb, np.ones_like(rgb[..., :1])], axis=2)
-    return (rgba * 255).round().clip(0, 255).astype(np.uint8)
 
 
 @torch.inference_mode()
@@ -63,7 +59,7 @@ def latents(folder: Path, emoji: Emoji, network: RgbaVae) -> Latents:
         for number in tqdm(range(COUNT), "RGBA scenes", mininterval=5):
             one = scene(emoji, number)
             names.append((one.concept, one.place))
-            pictures = [_opaque(one.background), _opaque(one.blended)]
+            pictures = [opaque(one.background), opaque(one.blended)]
             pictures += [one.foreground] if number < TRANSPARENT else []
             made.append(network.encode(torch.stack([*map(network_input, pictures)]).to(device)).cpu())
         state = {"background": [m[0] for m in made], "blended": [m[1] for m in made]}
@@ -78,12 +74,10 @@ def latents(folder: Path, emoji: Emoji, network: RgbaVae) -> Latents:
 
 
 class LinearPatch(Patch):
-    """A LoRA on every linear layer; the published one has none elsewhere."""
+    """A LoRA on every linear layer but the embeddings'; the published one has none elsewhere."""
 
     def covers(self, name: str, weight: Tensor) -> bool:
-        return (
-            weight.ndim == 2 and name.endswith(".weight") and not name.startswith(("time_embed", "label_emb"))
-        )
+        return weight.ndim == 2 and not EMBEDDINGS.search(name)
 
     def tensors(self) -> dict[str, Tensor]:
         """Those of the file, in ComfyUI's spelling."""

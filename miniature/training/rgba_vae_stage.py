@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lib_layerdiffusion.models.rgba_vae import RgbaVae
-from lib_layerdiffusion.pictures.arithmetic import Uint8Image, pad_colour
+from lib_layerdiffusion.transparency.rgba_codec import network_input
 from miniature.nets.rgba_member import CHANNELS, WIDTH
 from miniature.training import loop
 from miniature.training.autoencoder_stage import LARGE, slopes, write_sheet
 from miniature.training.backgrounds import Rng, background
 from miniature.training.emoji import Emoji
-from miniature.training.layers import over, random_layer, straight
+from miniature.training.layers import opaque, over, random_layer, straight
 from miniature.training.transparency_stage import INVISIBLE, NOISE
 
 STAGE = "rgba_vae"
@@ -25,25 +24,13 @@ OPAQUE_SHARE = 0.4
 
 COLOUR_WEIGHT = 2.0
 SIZE_WEIGHT = 5e-4
-"""Of the latents' mean square. Hosts take the mean and never sample, and with the posterior's noise in
-training a third of what colours are was never encoded.
-"""
-
-
-def network_input(rgba: Uint8Image) -> Tensor:
-    """[4, H, W] in [-1, 1], as the extension gives a picture to the VAE."""
-    alpha = rgba[..., 3:].astype(np.float32) / np.float32(255)
-    colour_and_alpha = np.concatenate([pad_colour(rgba), alpha], axis=2)
-    return torch.from_numpy(2 * colour_and_alpha - 1).permute(2, 0, 1)
+"""Of the latents' mean square. Hosts take the mean and never sample, so training knows no variance."""
 
 
 def _sample(emoji: Emoji, rng: Rng, side: int) -> Tensor:
     layer = random_layer(emoji.pictures[rng.integers(len(emoji))], rng, side)
-    if rng.random() >= OPAQUE_SHARE:
-        return network_input(straight(layer))
-    rgb = over(layer, background(rng, side, side))
-    opaque = np.concatenate([rgb, np.ones_like(rgb[..., :1])], axis=2)
-    return torch.from_numpy(2 * opaque - 1).permute(2, 0, 1)
+    scene = rng.random() < OPAQUE_SHARE
+    return network_input(opaque(over(layer, background(rng, side, side))) if scene else straight(layer))
 
 
 def losses(plan: loop.Plan, training: Emoji, vae: RgbaVae) -> loop.Loss:
@@ -74,7 +61,8 @@ def begin(vae: RgbaVae) -> None:
     """Have a new network hand on what it is given.
 
     By default each convolution on the way takes two fifths of the deviation, and the norms, which leave only
-    directions, have little but biases to tell brightness by: colours then come a thousand steps late.
+    directions, have little but biases to tell brightness by. After 240 steps the error of colours was 0.32
+    then, and 0.20 with this.
     """
     for name, layer in vae.named_modules():
         if not isinstance(layer, nn.Conv2d):

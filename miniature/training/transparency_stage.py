@@ -21,7 +21,7 @@ from miniature.training import loop
 from miniature.training.autoencoder_stage import slopes, to_tensor, write_sheet
 from miniature.training.backgrounds import Rng, background
 from miniature.training.emoji import Emoji
-from miniature.training.layers import over, random_layer, straight
+from miniature.training.layers import opaque, over, random_layer, straight
 
 WIDTHS = (16, 16, 24, 32, 32, 48, 48)
 SMALL, LARGE = (16, 64), (4, 128)
@@ -50,9 +50,7 @@ def sample(emoji: Emoji, rng: Rng, side: int) -> tuple[Uint8Image, bool]:
     layer = random_layer(emoji.pictures[rng.integers(len(emoji))], rng, side)
     if rng.random() >= OPAQUE_SHARE:
         return straight(layer), False
-    rgb = over(layer, background(rng, side, side))
-    opaque = np.concatenate([rgb, np.ones_like(rgb[..., :1])], axis=2)
-    return (opaque * 255).round().astype(np.uint8), True
+    return opaque(over(layer, background(rng, side, side))), True
 
 
 def turned(x: Tensor, flip: bool, turns: int) -> Tensor:

@@ -207,7 +207,7 @@ def test_inpainting_keeps_what_is_outside(run: Any) -> None:
 
 
 def test_an_upscaler_of_pixels_gets_our_colours_and_the_highres_pass_our_alpha(
-    run: Any, webui: WebUI, vae: RgbaVae, host: MiniatureHost, monkeypatch: pytest.MonkeyPatch
+    run: Any, webui: WebUI, vae: RgbaVae, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[Tensor] = []
     sample_pass = passes.sample_pass
@@ -244,7 +244,7 @@ def test_a_vae_that_somebody_changes_between_the_passes_is_noticed(
         return upscale(*args)
 
     monkeypatch.setattr(passes, "_upscale", changed)
-    with pytest.raises(LayerDiffuseError, match="between the two passes of hires fix"):
+    with pytest.raises(LayerDiffuseError, match="while the picture was encoded"):
         run(ours(), enable_hr=True, hr_upscaler="Lanczos", hr_scale=2.0)
 
 
